@@ -1,1 +1,37 @@
-//! The job file.
+//! The job file: one document for `weir run`, `weir submit` and `kubectl apply`.
+//!
+//! - [`job`], [`source`], [`operator`] and [`sink`] are the document's types, one serde and JSON schema for all uses;
+//!   unknown fields are refused everywhere.
+//! - [`quantity`] holds sizes and durations, [`properties`] Kafka client properties and the secrets among them.
+//! - [`read`] and [`parse`] turn YAML into a job that is valid as far as it can be told without its components; what
+//!   is wrong comes back as [`Error`] with file, line, column, field and a way to mend it.
+//! - [`Job::validate`] applies the same rules to a job that came another way.
+//! - [`json_schema`] is the schema for editors and for Kubernetes.
+//!
+//! Depends on no part of the host.
+
+pub mod job;
+pub mod operator;
+pub mod problem;
+pub mod properties;
+pub mod quantity;
+mod reader;
+pub mod sink;
+pub mod source;
+mod validate;
+
+pub use job::{ApiVersion, Checkpoint, Job, JobSpec, Kind, Metadata, Runtime};
+pub use operator::{InputRef, Key, Limits, OnError, Operator};
+pub use problem::{Error, FieldPath, Position, Problem};
+pub use properties::{Properties, Property, ResolvedProperties, SecretError, SecretRef};
+pub use quantity::{ByteSize, Duration};
+pub use reader::{parse, read};
+pub use sink::{BlackholeSink, Compression, FileSink, KafkaSink, Sink, SinkConnector, StdoutSink};
+pub use source::{
+    FileSource, Format, GeneratorSource, KafkaSource, KeyedTemplate, Source, SourceConnector, StartPosition, StdinSource, Template,
+};
+
+/// The JSON schema of the job file.
+pub fn json_schema() -> serde_json::Value {
+    schemars::schema_for!(Job).to_value()
+}

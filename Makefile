@@ -1,0 +1,38 @@
+# Weir's targets. Each is a script of scripts/, which finds its own settings: see scripts/env.sh.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup build guests demo demo-kafka test test-demo lint fmt
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what the build needs and is not there
+	@scripts/setup.sh
+
+build: ## build the host and the example guests
+	@scripts/build.sh
+
+guests: ## build the example guests into guest-examples/bin
+	@scripts/build-guests.sh
+
+demo: ## word count on this machine, with a live view; needs no Kafka
+	@scripts/demo.sh
+
+demo-kafka: ## word count over a real Kafka that is started for it
+	@scripts/setup.sh --kafka
+	@scripts/demo-kafka.sh
+
+test: ## all tests, with a real Kafka
+	@scripts/test.sh
+
+test-demo: ## only the demo's tests, on a pseudo-terminal
+	@scripts/build.sh
+	@python3 tests/demo/test_demo.py
+
+lint: ## format, clippy, licences, documentation, shell scripts
+	@scripts/lint.sh
+
+fmt: ## format all Rust code
+	@cargo fmt --all
+	@cargo fmt --all --manifest-path guest-examples/Cargo.toml

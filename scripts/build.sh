@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Builds the host and the example guests, with what is missing for it, and says how long each took.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/env.sh
+source scripts/env.sh
+
+step() {
+  local what=$1 begin=$SECONDS
+  shift
+  echo "== $what" >&2
+  "$@"
+  echo "== $what: $((SECONDS - begin)) s" >&2
+}
+
+step "setup" scripts/setup.sh
+if [ ! -d "$CARGO_TARGET_DIR/debug/deps" ]; then
+  echo "The first build compiles all dependencies: about 15 minutes of CPU time. Later ones take seconds." >&2
+fi
+# Always the whole workspace: with -p the dependencies would be built again, with other features.
+step "host" cargo build --workspace
+step "guests" scripts/build-guests.sh

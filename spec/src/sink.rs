@@ -1,0 +1,143 @@
+//! Where records go.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::operator::InputRef;
+use crate::properties::Properties;
+use crate::source::{Format, is_empty};
+
+/// A sink of records, with exactly one connector.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Sink {
+    /// The name by which `onError: {deadLetter: …}` refers to it.
+    #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"), length(max = 63))]
+    pub id: String,
+    /// What is written to it. Only a sink of dead letters may have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<InputRef>,
+    /// A topic of a Kafka cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<KafkaSink>,
+    /// A file that grows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileSink>,
+    /// Standard output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdout: Option<StdoutSink>,
+    /// Nowhere: records are counted and dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blackhole: Option<BlackholeSink>,
+}
+
+/// The connector of a [`Sink`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum SinkConnector<'a> {
+    /// A topic of a Kafka cluster.
+    Kafka(&'a KafkaSink),
+    /// A file that grows.
+    File(&'a FileSink),
+    /// Standard output.
+    Stdout(&'a StdoutSink),
+    /// Nowhere.
+    Blackhole(&'a BlackholeSink),
+}
+
+impl Sink {
+    /// The one connector.
+    ///
+    /// # Panics
+    /// When there is none, which [`Job::validate`](crate::Job::validate) refuses.
+    #[expect(clippy::panic, reason = "readers validate a job before they hand it out")]
+    pub fn connector(&self) -> SinkConnector<'_> {
+        match self.connectors().next() {
+            Some((_, connector)) => connector,
+            None => panic!("sink `{}` has no connector: the job was not validated", self.id),
+        }
+    }
+
+    /// All connectors given, with their fields' names.
+    pub(crate) fn connectors(&self) -> impl Iterator<Item = (&'static str, SinkConnector<'_>)> {
+        [
+            self.kafka.as_ref().map(|kafka| ("kafka", SinkConnector::Kafka(kafka))),
+            self.file.as_ref().map(|file| ("file", SinkConnector::File(file))),
+            self.stdout.as_ref().map(|stdout| ("stdout", SinkConnector::Stdout(stdout))),
+            self.blackhole.as_ref().map(|blackhole| ("blackhole", SinkConnector::Blackhole(blackhole))),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+/// A topic of a Kafka cluster, written in the transaction that commits the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KafkaSink {
+    /// Brokers to start from, as `host:port,host:port`.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// How batches are compressed on their way to the broker.
+    #[serde(default)]
+    pub compression: Compression,
+    /// librdkafka properties. Those that Weir sets itself are refused; secrets must be references.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub properties: Properties,
+}
+
+/// How batches are compressed on their way to the broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// Fast; the default.
+    #[default]
+    Lz4,
+    /// Smaller than lz4, for more CPU.
+    Zstd,
+    /// For consumers that know nothing newer.
+    Gzip,
+    /// For consumers that know nothing newer.
+    Snappy,
+}
+
+impl Compression {
+    /// The value of librdkafka's `compression.type`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+        }
+    }
+}
+
+/// A file that grows. After a crash it is cut back to the length of the last checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FileSink {
+    /// The file, relative to the job file's folder.
+    pub path: PathBuf,
+    /// How records stand in it.
+    #[serde(default)]
+    pub format: Format,
+}
+
+/// Standard output.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct StdoutSink {
+    /// How records stand in it.
+    pub format: Format,
+}
+
+/// Nowhere: records are counted and dropped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BlackholeSink {}

@@ -1,0 +1,178 @@
+//! Where records come from.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::properties::Properties;
+
+/// A source of records, with exactly one connector.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Source {
+    /// The name by which `inputs` refer to it.
+    #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"), length(max = 63))]
+    pub id: String,
+    /// Topics of a Kafka cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<KafkaSource>,
+    /// A file, read once from its start to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileSource>,
+    /// Standard input, to its end. Promises nothing across a crash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<StdinSource>,
+    /// Records made up by the host, the same for the same seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generator: Option<GeneratorSource>,
+}
+
+/// The connector of a [`Source`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum SourceConnector<'a> {
+    /// Topics of a Kafka cluster.
+    Kafka(&'a KafkaSource),
+    /// A file.
+    File(&'a FileSource),
+    /// Standard input.
+    Stdin(&'a StdinSource),
+    /// Records made up by the host.
+    Generator(&'a GeneratorSource),
+}
+
+impl Source {
+    /// The one connector.
+    ///
+    /// # Panics
+    /// When there is none, which [`Job::validate`](crate::Job::validate) refuses.
+    #[expect(clippy::panic, reason = "readers validate a job before they hand it out")]
+    pub fn connector(&self) -> SourceConnector<'_> {
+        match self.connectors().next() {
+            Some((_, connector)) => connector,
+            None => panic!("source `{}` has no connector: the job was not validated", self.id),
+        }
+    }
+
+    /// All connectors given, with their fields' names.
+    pub(crate) fn connectors(&self) -> impl Iterator<Item = (&'static str, SourceConnector<'_>)> {
+        [
+            self.kafka.as_ref().map(|kafka| ("kafka", SourceConnector::Kafka(kafka))),
+            self.file.as_ref().map(|file| ("file", SourceConnector::File(file))),
+            self.stdin.as_ref().map(|stdin| ("stdin", SourceConnector::Stdin(stdin))),
+            self.generator.as_ref().map(|generator| ("generator", SourceConnector::Generator(generator))),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+/// Topics of a Kafka cluster. Only committed records are read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KafkaSource {
+    /// Brokers to start from, as `host:port,host:port`.
+    pub brokers: String,
+    /// The topics, at least one. A topic is read by one source; several operators may take that source as input.
+    #[schemars(length(min = 1))]
+    pub topics: Vec<String>,
+    /// Where a new run begins. A run that goes on begins at its committed offsets.
+    #[serde(default)]
+    pub start_position: StartPosition,
+    /// librdkafka properties. Those that Weir sets itself are refused; secrets must be references.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub properties: Properties,
+}
+
+pub(crate) fn is_empty(properties: &Properties) -> bool {
+    properties.0.is_empty()
+}
+
+/// Where a new run begins to read a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum StartPosition {
+    /// The oldest record the topic still holds.
+    #[default]
+    Earliest,
+    /// The first record after the run began.
+    Latest,
+}
+
+/// How records stand in a file or a pipe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Format {
+    /// One record a line: the line's bytes, without its end, are the value. Read: the key is null and the time is when
+    /// the line was read. Written: the value and a line feed; key, time and headers are dropped, a null value is an
+    /// empty line.
+    #[default]
+    Lines,
+    /// One JSON object a line: `{"key": …, "value": …, "timestamp": …, "headers": {…}}`. `key` and `value` are strings
+    /// or null; bytes that are not UTF-8 stand as base64 in `keyBase64` and `valueBase64` instead. `timestamp` is the
+    /// event time in milliseconds since 1970 as an integer. `headers` is a map from name to string or null. Read: what
+    /// is absent is null, the time is when the line was read, and other fields are refused. Written: all of `key`,
+    /// `value` and `timestamp`; `headers` only where there are some.
+    Ndjson,
+}
+
+/// A file, read once from its start to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FileSource {
+    /// The file, relative to the job file's folder.
+    pub path: PathBuf,
+    /// How records stand in it.
+    #[serde(default)]
+    pub format: Format,
+}
+
+/// Standard input, to its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct StdinSource {
+    /// How records stand in it.
+    pub format: Format,
+}
+
+/// Records made up by the host, the same for the same seed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GeneratorSource {
+    /// How many records; endless when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// Records per second over all shards; as fast as they are taken when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub rate: Option<u64>,
+    /// What the made-up content depends on.
+    #[serde(default)]
+    pub seed: u64,
+    /// What the records look like.
+    pub template: Template,
+}
+
+/// What generated records look like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Template {
+    /// Values are lines of several English-like words; keys are null.
+    Lines,
+    /// Values are 0, 1, 2, … as decimal text; keys are null.
+    Sequence,
+    /// Keys are drawn from a fixed set, values are printable bytes of a fixed length.
+    Keyed(KeyedTemplate),
+}
+
+/// Records with keys from a fixed set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeyedTemplate {
+    /// How many distinct keys, at least one.
+    #[schemars(range(min = 1))]
+    pub keys: u64,
+    /// The length of each value in bytes, at most 1 MiB.
+    #[schemars(range(max = 1_048_576))]
+    pub value_bytes: u32,
+}

@@ -1,0 +1,130 @@
+//! What a job must hold beyond its types: names, ranges, and one well-formed graph.
+
+mod connector;
+mod graph;
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use crate::job::{Checkpoint, Job, Runtime};
+use crate::operator::{Key, Limits, Operator};
+use crate::problem::{FieldPath, Problem, quote};
+use crate::quantity::{ByteSize, Duration};
+
+impl Job {
+    /// Checks every rule that needs no component: ids, references, cycles, connectors, ranges, secrets.
+    ///
+    /// # Errors
+    /// All problems found; without positions, which only the reader knows.
+    pub fn validate(&self) -> Result<(), Vec<Problem>> {
+        let mut findings = Findings::default();
+        let spec = FieldPath::default().field("spec");
+        let name = FieldPath::default().field("metadata").field("name");
+        findings.label(&name, &self.metadata.name);
+        findings.range(&spec.field("shards"), self.spec.shards, 1..=4096);
+        connector::check(&self.spec, &spec, &mut findings);
+        for (index, operator) in self.spec.operators.iter().enumerate() {
+            findings.operator(&spec.field("operators").index(index), operator);
+        }
+        graph::check(&self.spec, &spec, &mut findings);
+        findings.checkpoint(&spec.field("checkpoint"), &self.spec.checkpoint);
+        findings.runtime(&spec.field("runtime"), &self.spec.runtime, self.spec.shards);
+        findings.into_result()
+    }
+}
+
+/// The problems found so far.
+#[derive(Default)]
+struct Findings {
+    problems: Vec<Problem>,
+}
+
+impl Findings {
+    fn add(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    fn into_result(self) -> Result<(), Vec<Problem>> {
+        if self.problems.is_empty() { Ok(()) } else { Err(self.problems) }
+    }
+
+    /// A DNS-1123 label: names become parts of transactional ids, group names, file names and Kubernetes objects.
+    fn label(&mut self, path: &FieldPath, name: &str) {
+        if !is_label(name) {
+            let message = format!("{} is no valid name", quote(name));
+            self.add(
+                Problem::new(path.clone(), message)
+                    .help("use 1 to 63 lower-case letters, digits and `-`, with a letter or digit at both ends"),
+            );
+        }
+    }
+
+    fn range<T: PartialOrd + Display>(&mut self, path: &FieldPath, value: T, range: RangeInclusive<T>) {
+        if !range.contains(&value) {
+            let message = format!("must be from {} to {}", range.start(), range.end());
+            self.add(Problem::new(path.clone(), message));
+        }
+    }
+
+    fn at_least<T: PartialOrd + Display>(&mut self, path: &FieldPath, value: T, least: T) {
+        if value < least {
+            self.add(Problem::new(path.clone(), format!("must be at least {least}")));
+        }
+    }
+
+    fn not_empty(&mut self, path: &FieldPath, is_empty: bool, help: &str) {
+        if is_empty {
+            self.add(Problem::new(path.clone(), "must not be empty").help(help));
+        }
+    }
+
+    fn operator(&mut self, path: &FieldPath, operator: &Operator) {
+        let component = path.field("component");
+        self.not_empty(&component, operator.component.as_os_str().is_empty(), "name the component's .wasm file");
+        if let Some(Key::Json(field)) = &operator.key
+            && field.split('.').any(str::is_empty)
+        {
+            let problem = Problem::new(path.field("key").field("json"), format!("{} is no field path", quote(field)));
+            self.add(problem.help("join names of nested fields by single dots, such as `user.id`"));
+        }
+        self.limits(&path.field("limits"), &operator.limits);
+    }
+
+    fn limits(&mut self, path: &FieldPath, limits: &Limits) {
+        self.range(&path.field("memory"), limits.memory, ByteSize::kib(64)..=ByteSize::mib(4096));
+        self.at_least(&path.field("fuel"), limits.fuel, 1);
+        self.at_least(&path.field("deadline"), limits.deadline, Duration::millis(1));
+        self.at_least(&path.field("outputRecords"), limits.output_records, 1);
+        self.at_least(&path.field("outputBytes"), limits.output_bytes, ByteSize::bytes(1));
+    }
+
+    fn checkpoint(&mut self, path: &FieldPath, checkpoint: &Checkpoint) {
+        self.range(&path.field("interval"), checkpoint.interval, Duration::millis(10)..=Duration::secs(3600));
+        self.at_least(&path.field("dirtyBytes"), checkpoint.dirty_bytes, ByteSize::kib(64));
+        let is_empty = checkpoint.path.as_ref().is_some_and(|folder| folder.as_os_str().is_empty());
+        self.not_empty(&path.field("path"), is_empty, "name a folder, or remove the field");
+    }
+
+    fn runtime(&mut self, path: &FieldPath, runtime: &Runtime, shards: u32) {
+        if let Some(workers) = runtime.workers {
+            let field = path.field("workers");
+            self.at_least(&field, workers, 1);
+            if u32::from(workers) > shards {
+                let message = format!("{workers} workers for {shards} shards: each worker needs a shard of its own");
+                self.add(Problem::new(field, message).help("lower `workers`, or raise `spec.shards` of a new run"));
+            }
+        }
+        self.at_least(&path.field("memory"), runtime.memory, ByteSize::mib(32));
+        self.range(&path.field("batchRecords"), runtime.batch_records, 1..=65_536);
+        self.at_least(&path.field("batchBytes"), runtime.batch_bytes, ByteSize::kib(1));
+        self.at_least(&path.field("stateBatchBytes"), runtime.state_batch_bytes, ByteSize::kib(1));
+    }
+}
+
+fn is_label(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    name.len() <= 63
+        && name.bytes().all(|b| inner(b) || b == b'-')
+        && name.bytes().next().is_some_and(inner)
+        && name.bytes().next_back().is_some_and(inner)
+}
