@@ -1,0 +1,148 @@
+//! Checkpoints: what a job's state looks like at rest, and what a start makes of what it finds there.
+//!
+//! Promises:
+//! - **One format** ([`delta`]): an epoch's changes and a merged base are both sorted runs of key → value or tombstone.
+//!   An object is written once and never again; whatever damages it is reported with its name and place, never misread.
+//! - **One put an epoch**: the [`Manifest`] is the footer of the epoch's object, and the commit names it by
+//!   [`CommitMetadata`]. An object that no commit names has no meaning.
+//! - **Bounded cost**: [`plan_merge`] keeps the list short, the store within about three times the live state, and the
+//!   bytes rewritten logarithmic in its size.
+//! - **A start is a decision, not a guess** ([`recovery`]): a pure function from the facts found to start, resume or a
+//!   refusal that says what is wrong, where, and how to mend it.
+//!
+//! Keys are opaque here, save that they begin with operator and shard (see [`shard_range`]). The room knows no Kafka,
+//! RocksDB, wasmtime or tokio; time and unique numbers are handed in.
+
+mod commit_log;
+pub mod delta;
+mod manifest;
+mod merge;
+mod merge_plan;
+mod metadata;
+pub mod recovery;
+mod restore;
+mod store;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use commit_log::{FolderLock, LocalCommitLog, RunMarker};
+pub use delta::{Object, Writer, Written, shard_range};
+pub use manifest::{
+    Checkpoint, FileRef, MANIFEST_FORMAT, Manifest, Mode, OperatorState, SinkPosition, SplitPosition, StateDescriptor, StateKind,
+};
+pub use merge::{Merged, merge, merge_files};
+pub use merge_plan::{MAX_FILES, adopt, garbage, plan_merge};
+pub use metadata::{CommitMetadata, MAX_METADATA_BYTES, ManifestRef, MetadataError};
+pub use recovery::{Decision, Facts, Refusal, decide};
+pub use restore::{find_checkpoint, restore};
+pub use store::{Listed, Names, Store, Upload, is_object_name};
+
+/// What can go wrong with objects, the store or the folder. Nothing here is ever retried by this room.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The bytes are not what was written. The job must stop: going on would compute from wrong state.
+    #[error("checkpoint object {object} is corrupt: {what} (at byte {at})")]
+    Corrupt {
+        /// Name in the store.
+        object: String,
+        /// Which part, and what is wrong with it.
+        what: String,
+        /// Byte offset in the object of the part that failed.
+        at: u64,
+    },
+    /// Sound, but written by a later release.
+    #[error("{object} has format {found}, this build reads up to {known}: start it with the release that wrote it, or a later one")]
+    NewerFormat {
+        /// Name in the store.
+        object: String,
+        /// Format number found.
+        found: u32,
+        /// Newest format number that this build reads.
+        known: u32,
+    },
+    /// A key was handed to the writer that is not greater than the one before.
+    #[error("checkpoint object {object}: entry {entry} is not in key order")]
+    KeyOrder {
+        /// Name of the object in the making.
+        object: String,
+        /// Position of the entry, from 0.
+        entry: u64,
+    },
+    /// A key or value beyond what the format holds (1 GiB together).
+    #[error("checkpoint object {object}: entry {entry} has {bytes} bytes, more than an object holds in one entry")]
+    EntryTooLarge {
+        /// Name of the object in the making.
+        object: String,
+        /// Position of the entry, from 0.
+        entry: u64,
+        /// Bytes of key and value.
+        bytes: usize,
+    },
+    /// The name is taken. Names are unique per attempt, so this is another process under the same incarnation.
+    #[error("checkpoint object {object} exists already in {dir}: two processes write under one incarnation")]
+    Exists {
+        /// Name in the store.
+        object: String,
+        /// Folder of the store.
+        dir: PathBuf,
+    },
+    /// There is no object of that name.
+    #[error("checkpoint object {object} does not exist in {dir}")]
+    Absent {
+        /// Name in the store.
+        object: String,
+        /// Folder of the store.
+        dir: PathBuf,
+    },
+    /// A name that could leave the folder or be mistaken for something else.
+    #[error("{name:?} is not a name for a checkpoint object or incarnation")]
+    Name {
+        /// The name as given.
+        name: String,
+    },
+    /// Another process uses the folder.
+    #[error("folder {dir} is in use by process {pid}: stop it, or give this job another folder")]
+    Locked {
+        /// The state folder.
+        dir: PathBuf,
+        /// Process id that the holder wrote, or "unknown".
+        pid: String,
+    },
+    /// The commit record in the local folder cannot be read.
+    #[error("commit record {path}: {source}")]
+    CommitRecord {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with its text.
+        source: MetadataError,
+    },
+    /// A document could not be put as JSON.
+    #[error("cannot encode {what}: {source}")]
+    Encode {
+        /// Which document.
+        what: &'static str,
+        /// The encoder's reason.
+        source: serde_json::Error,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn corrupt(object: &str, what: impl Into<String>, at: u64) -> Self {
+        Self::Corrupt { object: object.to_owned(), what: what.into(), at }
+    }
+
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Io { action, path: path.into(), source }
+    }
+}

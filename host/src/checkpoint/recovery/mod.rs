@@ -1,0 +1,307 @@
+//! What a start makes of what it finds: a pure function from facts to a decision.
+//!
+//! Promises: the commit alone decides which checkpoint holds; a run that has begun never starts over by itself (rule 14);
+//! whatever does not fit together is refused, with a text that says what, where, and how to mend it. Nothing is repaired.
+
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::{Checkpoint, CommitMetadata, ManifestRef, MetadataError, Mode};
+
+pub use refusal::Refusal;
+
+/// A part of a source that is read by itself: a topic's partition, a file, a generator.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SplitId {
+    /// Id of the source in the job file.
+    pub source: String,
+    /// Topic, or path of a file.
+    pub topic: String,
+    /// Partition; 0 where there are none.
+    pub partition: i32,
+}
+
+impl fmt::Display for SplitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}] of source {}", self.topic, self.partition, self.source)
+    }
+}
+
+/// What stands in one place of the commit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The committed offset.
+    pub offset: i64,
+    /// The metadata committed with it.
+    pub metadata: Result<CommitMetadata, MetadataError>,
+}
+
+/// Where a split's position is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// In Kafka, with the commit's metadata; `None`: nothing is committed there.
+    Kafka(Option<Committed>),
+    /// In the manifest only: files and generators.
+    ManifestOnly,
+}
+
+/// A split that the job reads now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitFact {
+    /// Which.
+    pub split: SplitId,
+    /// What is committed for it.
+    pub position: Position,
+    /// First offset that is there.
+    pub start: i64,
+    /// Offset after the last that is there; `None` where that is not known.
+    pub end: Option<i64>,
+    /// The source is declared as partitioned by its key, so its partition count is pinned (rule 1).
+    pub pinned: bool,
+}
+
+/// The commit record of a job without a Kafka source: on partition 0 of a sink topic, or a local file (rule 12).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SingleCommit {
+    /// Where, for messages.
+    pub place: String,
+    /// What is committed there.
+    pub committed: Option<Result<CommitMetadata, MetadataError>>,
+}
+
+/// What the store holds under a name that a commit gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ManifestFact {
+    /// An epoch's object with its manifest.
+    Found(Box<Checkpoint>),
+    /// Nothing.
+    Absent,
+    /// Something that cannot be read, and why.
+    Corrupt(String),
+    /// An object or manifest of a later release.
+    Newer {
+        /// Format found.
+        found: u32,
+        /// Newest format that this build reads.
+        known: u32,
+    },
+}
+
+/// What the job is now, to be compared with what is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// The run, where the caller is bound to one.
+    pub run: Option<String>,
+    /// How processes share the shards.
+    pub mode: Mode,
+    /// Hash of the plan.
+    pub plan: String,
+    /// Number of shards.
+    pub shards: u16,
+}
+
+/// Everything that a start has found. The commits are from one stable fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The user asked for a new run (`--fresh`).
+    pub fresh: bool,
+    /// What the job is now.
+    pub expected: Expected,
+    /// All splits that the job reads now.
+    pub splits: Vec<SplitFact>,
+    /// The commit record, where no split carries it.
+    pub single: Option<SingleCommit>,
+    /// What the store holds under each name that a commit gives.
+    pub manifests: BTreeMap<String, ManifestFact>,
+    /// Run that the marker in the store names.
+    pub marker: Option<String>,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Begin a new run: commit concrete start offsets and "empty", then put the marker.
+    StartFresh,
+    /// Go on with a run.
+    Resume(Box<Resume>),
+    /// Stop, and show why.
+    Refuse(Refusal),
+}
+
+/// How to go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// The run. If the marker does not name it yet, a crash came between the first commit and the marker: put it.
+    pub run: String,
+    /// The last committed epoch; 0 if only the commit that began the run is there.
+    pub epoch: u64,
+    /// State to restore; `None` while the run is empty.
+    pub checkpoint: Option<Checkpoint>,
+    /// Offset of the next record of each split.
+    pub positions: Vec<(SplitId, i64)>,
+}
+
+/// Decides.
+#[must_use]
+pub fn decide(facts: &Facts) -> Decision {
+    if facts.fresh {
+        return Decision::StartFresh;
+    }
+    match resume(facts) {
+        Ok(None) => Decision::StartFresh,
+        Ok(Some(resume)) => Decision::Resume(Box::new(resume)),
+        Err(refusal) => Decision::Refuse(refusal),
+    }
+}
+
+fn resume(facts: &Facts) -> Result<Option<Resume>, Refusal> {
+    let Some(commit) = agreed_commit(facts)? else {
+        return match &facts.marker {
+            None => Ok(None),
+            Some(run) => Err(Refusal::NothingCommitted { run: run.clone() }),
+        };
+    };
+    let checkpoint = commit.manifest.as_ref().map(|named| agreed_checkpoint(facts, commit, named)).transpose()?;
+    let positions = match checkpoint {
+        Some(checkpoint) => positions_after(facts, checkpoint)?,
+        None => positions_of_empty_run(facts, commit)?,
+    };
+    Ok(Some(Resume { run: commit.run.clone(), epoch: commit.epoch, checkpoint: checkpoint.cloned(), positions }))
+}
+
+/// The one commit that every place names; `None` if nothing is committed anywhere.
+fn agreed_commit(facts: &Facts) -> Result<Option<&CommitMetadata>, Refusal> {
+    let of_splits = facts.splits.iter().filter_map(|fact| match &fact.position {
+        Position::Kafka(Some(committed)) => Some((fact.split.to_string(), &committed.metadata)),
+        Position::Kafka(None) | Position::ManifestOnly => None,
+    });
+    let single = facts.single.iter().filter_map(|single| Some((single.place.clone(), single.committed.as_ref()?)));
+    let mut agreed: Option<(String, &CommitMetadata)> = None;
+    for (place, metadata) in of_splits.chain(single) {
+        let commit = match metadata {
+            Ok(commit) => commit,
+            Err(MetadataError::Newer { found, known }) => {
+                return Err(Refusal::NewerFormat { what: format!("the commit at {place}"), found: *found, known: *known });
+            }
+            Err(MetadataError::UnknownMode { found }) => {
+                return Err(Refusal::OtherMode { place, found: found.clone(), expected: facts.expected.mode.as_str() });
+            }
+            Err(reason) => return Err(Refusal::ForeignMetadata { place, reason: reason.clone() }),
+        };
+        if let Some(run) = facts.expected.run.as_ref().filter(|run| **run != commit.run) {
+            return Err(Refusal::OtherRun { place, found: commit.run.clone(), expected: run.clone() });
+        }
+        if commit.mode != facts.expected.mode {
+            let (found, expected) = (commit.mode.as_str().to_owned(), facts.expected.mode.as_str());
+            return Err(Refusal::OtherMode { place, found, expected });
+        }
+        if commit.closed {
+            return Err(Refusal::ClosedRun { run: commit.run.clone() });
+        }
+        match &agreed {
+            None => agreed = Some((place, commit)),
+            Some((first, other)) if other.run != commit.run => {
+                return Err(Refusal::TwoRuns {
+                    place: first.clone(),
+                    run: other.run.clone(),
+                    other_place: place,
+                    other_run: commit.run.clone(),
+                });
+            }
+            // Alone, a commit names every split, so they cannot differ unless someone changed one of them.
+            Some((first, other)) if *other != commit => {
+                return Err(Refusal::CommitsDiffer {
+                    place: first.clone(),
+                    epoch: other.epoch,
+                    other_place: place,
+                    other_epoch: commit.epoch,
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(agreed.map(|(_, commit)| commit))
+}
+
+/// The checkpoint that the commit names, if it is whole, is the one meant, and fits the job.
+fn agreed_checkpoint<'a>(facts: &'a Facts, commit: &CommitMetadata, named: &ManifestRef) -> Result<&'a Checkpoint, Refusal> {
+    let name = named.name.clone();
+    let checkpoint = match facts.manifests.get(&named.name) {
+        Some(ManifestFact::Found(checkpoint)) => checkpoint,
+        None | Some(ManifestFact::Absent) => return Err(Refusal::AbsentManifest { name, run: commit.run.clone(), epoch: commit.epoch }),
+        Some(ManifestFact::Corrupt(reason)) => return Err(Refusal::CorruptManifest { name, reason: reason.clone() }),
+        Some(ManifestFact::Newer { found, known }) => {
+            return Err(Refusal::NewerFormat { what: format!("checkpoint {name}"), found: *found, known: *known });
+        }
+    };
+    let manifest = &checkpoint.manifest;
+    if checkpoint.own.checksum != named.checksum {
+        let reason = format!("its checksum is {:08x}, the commit names {:08x}", checkpoint.own.checksum, named.checksum);
+        return Err(Refusal::CorruptManifest { name, reason });
+    }
+    if (&manifest.run, manifest.mode, manifest.epoch) != (&commit.run, commit.mode, commit.epoch) {
+        let reason =
+            format!("it is of run {} epoch {}, the commit names run {} epoch {}", manifest.run, manifest.epoch, commit.run, commit.epoch);
+        return Err(Refusal::CorruptManifest { name, reason });
+    }
+    if manifest.shards != facts.expected.shards {
+        return Err(Refusal::OtherShards { found: manifest.shards, expected: facts.expected.shards });
+    }
+    if manifest.plan != facts.expected.plan {
+        return Err(Refusal::OtherPlan { name, found: manifest.plan.clone(), expected: facts.expected.plan.clone() });
+    }
+    Ok(checkpoint)
+}
+
+fn positions_after(facts: &Facts, checkpoint: &Checkpoint) -> Result<Vec<(SplitId, i64)>, Refusal> {
+    let (splits, epoch) = (&checkpoint.manifest.splits, checkpoint.manifest.epoch);
+    let known: BTreeMap<(&str, &str, i32), i64> =
+        splits.iter().map(|split| ((split.source.as_str(), split.topic.as_str(), split.partition), split.next)).collect();
+    let now: BTreeSet<_> = facts.splits.iter().map(|fact| key(&fact.split)).collect();
+    if let Some((source, topic, partition)) = known.keys().find(|split| !now.contains(*split)) {
+        let split = SplitId { source: (*source).to_owned(), topic: (*topic).to_owned(), partition: *partition };
+        return Err(Refusal::Vanished { split });
+    }
+    let mut positions = Vec::with_capacity(facts.splits.len());
+    for fact in &facts.splits {
+        let split = fact.split.clone();
+        let next = match (known.get(&key(&split)).copied(), &fact.position) {
+            (Some(next), Position::ManifestOnly) => next,
+            (Some(next), Position::Kafka(Some(committed))) if committed.offset == next => next,
+            (manifest, Position::Kafka(Some(committed))) => {
+                return Err(Refusal::OffsetDiffers { split, committed: committed.offset, manifest, epoch });
+            }
+            (Some(_), Position::Kafka(None)) => return Err(Refusal::MissingOffset { split, run: checkpoint.manifest.run.clone() }),
+            (None, _) if fact.pinned => return Err(Refusal::PinnedSourceGrew { split }),
+            // New since the commit: from its beginning, or records written before it was noticed were lost (rule 16).
+            (None, _) => fact.start,
+        };
+        positions.push(in_range(fact, next)?);
+    }
+    Ok(positions)
+}
+
+/// While a run is empty nothing tells a partition added since from an offset lost since, so the missing one is refused.
+fn positions_of_empty_run(facts: &Facts, commit: &CommitMetadata) -> Result<Vec<(SplitId, i64)>, Refusal> {
+    let position = |fact: &SplitFact| match &fact.position {
+        Position::Kafka(Some(committed)) => in_range(fact, committed.offset),
+        Position::Kafka(None) => Err(Refusal::MissingOffset { split: fact.split.clone(), run: commit.run.clone() }),
+        Position::ManifestOnly => Ok((fact.split.clone(), fact.start)),
+    };
+    facts.splits.iter().map(position).collect()
+}
+
+fn in_range(fact: &SplitFact, next: i64) -> Result<(SplitId, i64), Refusal> {
+    if next < fact.start || fact.end.is_some_and(|end| next > end) {
+        return Err(Refusal::OutOfRange { split: fact.split.clone(), next, start: fact.start, end: fact.end });
+    }
+    Ok((fact.split.clone(), next))
+}
+
+fn key(split: &SplitId) -> (&str, &str, i32) {
+    (&split.source, &split.topic, split.partition)
+}

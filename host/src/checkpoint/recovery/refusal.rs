@@ -1,0 +1,208 @@
+//! Why a job does not start. Each text says what is wrong, where, and how to mend it.
+
+use super::SplitId;
+use crate::checkpoint::MetadataError;
+
+/// A reason to stop at the start. None of them is passed over; only `--fresh` gives the old run up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The store says that a run has begun, the commit log knows nothing.
+    #[error(
+        "run {run} has begun by the checkpoint store, but nothing is committed for it: the offsets expired or were deleted, \
+         or the job points to another cluster or group. Point it back, or give up the state with --fresh"
+    )]
+    NothingCommitted {
+        /// The run that the marker names.
+        run: String,
+    },
+    /// Some places hold a commit, this one does not.
+    #[error(
+        "run {run} has committed, but no offset is committed for {split}: it expired or was deleted. \
+         Restore the offset, or give up the state with --fresh"
+    )]
+    MissingOffset {
+        /// The split without an offset.
+        split: SplitId,
+        /// The run that the other commits name.
+        run: String,
+    },
+    /// Someone else commits here.
+    #[error(
+        "the offset committed for {place} is not this job's: {reason}. Another program uses the group, or a tool reset its offsets. \
+         Give the job a group of its own, or begin anew with --fresh"
+    )]
+    ForeignMetadata {
+        /// Where the commit stands.
+        place: String,
+        /// What is wrong with its metadata.
+        reason: MetadataError,
+    },
+    /// A commit of another run than the one asked for.
+    #[error("{place} is committed by run {found}, not by {expected}: stop the other run, or begin anew with --fresh")]
+    OtherRun {
+        /// Where the commit stands.
+        place: String,
+        /// The run it names.
+        found: String,
+        /// The run that the caller is bound to.
+        expected: String,
+    },
+    /// A commit of a run that shares its shards in another way.
+    #[error(
+        "{place} is committed by a run in mode {found}, this job runs in mode {expected}: \
+         take a savepoint in mode {found} and start from it, or begin anew with --fresh"
+    )]
+    OtherMode {
+        /// Where the commit stands.
+        place: String,
+        /// The mode it names.
+        found: String,
+        /// The mode of this job.
+        expected: &'static str,
+    },
+    /// Two runs commit under one group.
+    #[error(
+        "{place} is committed by run {run}, {other_place} by run {other_run}: two jobs share a group. \
+         Give each its own, or begin anew with --fresh"
+    )]
+    TwoRuns {
+        /// Where the one commit stands.
+        place: String,
+        /// Its run.
+        run: String,
+        /// Where the other stands.
+        other_place: String,
+        /// Its run.
+        other_run: String,
+    },
+    /// Commits of one run that cannot both be its last.
+    #[error(
+        "{place} is committed at epoch {epoch}, {other_place} at epoch {other_epoch}, though each commit names both: \
+         someone changed one of them. Set the older one to the newer commit, or begin anew with --fresh"
+    )]
+    CommitsDiffer {
+        /// Where the one commit stands.
+        place: String,
+        /// Its epoch.
+        epoch: u64,
+        /// Where the other stands.
+        other_place: String,
+        /// Its epoch.
+        other_epoch: u64,
+    },
+    /// The run has ended for good.
+    #[error("run {run} is closed: it was stopped with a savepoint or ran to its end. Start from the savepoint, or begin anew with --fresh")]
+    ClosedRun {
+        /// The run.
+        run: String,
+    },
+    /// The commit names a checkpoint that the store has not.
+    #[error(
+        "checkpoint {name}, which epoch {epoch} of run {run} committed, is not in the checkpoint store: the job points to another store, \
+         or it was deleted. Point it back, or give up the state with --fresh"
+    )]
+    AbsentManifest {
+        /// Name in the store.
+        name: String,
+        /// The run.
+        run: String,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// The checkpoint that the commit names is damaged, or not the one meant.
+    #[error(
+        "checkpoint {name} cannot be used: {reason}. Bring the object back from a copy, start from a \
+         savepoint, or give up the state with --fresh"
+    )]
+    CorruptManifest {
+        /// Name in the store.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Written by a later release.
+    #[error(
+        "{what} has format {found}, this build reads up to {known}: start the job with the release that wrote it, or a later one; \
+         --fresh gives up its state"
+    )]
+    NewerFormat {
+        /// A commit or a checkpoint.
+        what: String,
+        /// Format found.
+        found: u32,
+        /// Newest format that this build reads.
+        known: u32,
+    },
+    /// The job file has changed in what its state depends on.
+    #[error(
+        "the state in checkpoint {name} was made by another plan ({found}, now {expected}): operators, their \
+         wiring or their states have changed. \
+         Start the old job file, or from a savepoint of it, or give up the state with --fresh"
+    )]
+    OtherPlan {
+        /// Name in the store.
+        name: String,
+        /// Hash in the manifest.
+        found: String,
+        /// Hash of the plan now.
+        expected: String,
+    },
+    /// The number of shards has changed.
+    #[error(
+        "the run has {found} shards, the job now asks for {expected}: they are fixed for a run. Set {found} \
+         again, or begin anew with --fresh"
+    )]
+    OtherShards {
+        /// Shards in the manifest.
+        found: u16,
+        /// Shards of the job now.
+        expected: u16,
+    },
+    /// Offset and manifest come from one commit and must agree.
+    #[error(
+        "{split} is committed at offset {committed}, its checkpoint of epoch {epoch} says {}: someone moved the offset. \
+         Set it back to what the checkpoint says, or begin anew with --fresh",
+        .manifest.map_or_else(|| "nothing of it".to_owned(), |next| next.to_string())
+    )]
+    OffsetDiffers {
+        /// The split.
+        split: SplitId,
+        /// The committed offset.
+        committed: i64,
+        /// The manifest's; `None`: it does not have the split.
+        manifest: Option<i64>,
+        /// The manifest's epoch.
+        epoch: u64,
+    },
+    /// Records that the state has not seen are gone, or the log is shorter than it was.
+    #[error(
+        "{split} goes on at offset {next}, but the log holds {start} to {}: retention took records that were not processed yet, \
+         or the topic was made anew. --fresh begins with what is there",
+        .end.map_or_else(|| "an unknown end".to_owned(), |end| end.to_string())
+    )]
+    OutOfRange {
+        /// The split.
+        split: SplitId,
+        /// Offset of the next record.
+        next: i64,
+        /// First offset there.
+        start: i64,
+        /// Offset after the last there.
+        end: Option<i64>,
+    },
+    /// A partition of the checkpoint is no more.
+    #[error("{split} has a position in the checkpoint, but is not there any more: bring it back, or begin anew with --fresh")]
+    Vanished {
+        /// The split.
+        split: SplitId,
+    },
+    /// A source whose partitions carry the keys has got more of them.
+    #[error(
+        "{split} is new, but its source is declared as partitioned by its key: keys have moved between partitions, away from their state. \
+         Remove the declaration, so that records are shuffled by key, and begin anew with --fresh"
+    )]
+    PinnedSourceGrew {
+        /// The new split.
+        split: SplitId,
+    },
+}

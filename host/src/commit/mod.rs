@@ -1,0 +1,299 @@
+//! Epochs, and the one function that commits them.
+//!
+//! Order of a commit (rule 7): barrier passed by all workers → outputs flushed → delta and manifest put → offsets with
+//! metadata committed → entries clean. State, source positions and the name of the manifest are one commit; outputs are
+//! delivered before it, so after a crash they may come again, and state and positions never disagree.
+
+mod files;
+mod log;
+
+pub(crate) use files::Files;
+pub(crate) use log::{CommitLog, SplitOffset};
+pub use log::LogError;
+
+use crate::{
+    checkpoint::{self, CommitMetadata, MANIFEST_FORMAT, Manifest, ManifestRef, Mode, Names, OperatorState, SinkPosition, SplitPosition, Writer},
+    clock, kafka,
+    metrics::JobMetrics,
+    sink::LocalSink,
+    state,
+    worker::{self, Command, Event, Shared},
+};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use std::{
+    sync::{Arc, Weak, atomic::{AtomicBool, Ordering}},
+    thread::Thread,
+    time::{Duration, Instant},
+};
+
+/// How often clients' events are served while nothing else happens.
+const TICK: Duration = Duration::from_millis(20);
+/// How often the lag is measured.
+const LAG_EVERY: Duration = Duration::from_millis(500);
+
+/// What ends an attempt.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A worker.
+    #[error(transparent)]
+    Worker(#[from] worker::Error),
+    /// A worker's thread is gone without a word.
+    #[error("worker {0} ended unexpectedly")]
+    WorkerGone(usize),
+    /// The checkpoint store.
+    #[error(transparent)]
+    Checkpoint(#[from] checkpoint::Error),
+    /// The commit log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Kafka.
+    #[error(transparent)]
+    Kafka(#[from] kafka::Error),
+    /// A local sink.
+    #[error("sink {id}: {source}")]
+    Sink {
+        /// Sink.
+        id: String,
+        /// Cause.
+        source: crate::sink::Error,
+    },
+    /// The system refused a thread.
+    #[error("cannot start thread {name}: {source}")]
+    Thread {
+        /// Name of the thread.
+        name: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// RocksDB.
+    #[error(transparent)]
+    State(#[from] state::Error),
+}
+
+/// A split with its name in manifests and commits.
+#[derive(Clone, Debug)]
+pub(crate) struct SplitInfo {
+    /// Id of the source.
+    pub source: String,
+    /// Topic or path.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// Whether its position is committed to Kafka.
+    pub kafka: bool,
+    /// Where to go on.
+    pub next: i64,
+}
+
+/// What stays the same over a run's epochs.
+pub(crate) struct Run {
+    pub id: String,
+    pub plan_hash: String,
+    pub shards: u16,
+    pub operators: Vec<OperatorState>,
+}
+
+/// A way to tell a worker something.
+pub(crate) struct WorkerHandle {
+    pub commands: Sender<Command>,
+    pub thread: Thread,
+    /// Dead as soon as the worker's thread has ended, in whatever way.
+    pub alive: Weak<()>,
+}
+
+impl WorkerHandle {
+    pub fn tell(&self, command: Command) {
+        // A worker that is gone has said why, or is noticed by its thread's end.
+        let _ = self.commands.send(command);
+        self.thread.unpark();
+    }
+}
+
+/// What makes a coordinator.
+pub(crate) struct Coordinator {
+    pub shared: Arc<Shared>,
+    pub workers: Vec<WorkerHandle>,
+    pub events: Receiver<Event>,
+    pub stop: Arc<AtomicBool>,
+    pub run: Run,
+    pub names: Names,
+    pub files: Files,
+    pub log: CommitLog,
+    pub splits: Vec<SplitInfo>,
+    pub producers: Vec<Arc<kafka::OutputProducer>>,
+    pub consumer: Option<Arc<kafka::Consumer>>,
+    pub local_sinks: Vec<(String, Arc<LocalSink>)>,
+    pub metrics: Arc<JobMetrics>,
+    pub interval: Duration,
+    pub dirty_bytes: usize,
+    pub commit_timeout: Duration,
+    /// Last epoch that began.
+    pub epoch: u64,
+}
+
+/// An epoch between its barrier and its commit.
+struct InFlight {
+    epoch: u64,
+    started: Instant,
+    deltas: Vec<Option<state::FrozenDelta>>,
+    changed: bool,
+    last: bool,
+}
+
+impl Coordinator {
+    /// Runs epochs until the sources have ended or a stop is asked for, and the last epoch is committed.
+    ///
+    /// # Errors
+    /// What ended the attempt; nothing of the epochs that were not committed is left.
+    pub fn run(mut self) -> Result<u64, Error> {
+        let mut exhausted = vec![false; self.workers.len()];
+        let mut in_flight: Option<InFlight> = None;
+        let mut last_epoch = clock::monotonic();
+        let mut last_lag = clock::monotonic();
+        loop {
+            match self.events.recv_timeout(TICK.min(self.interval)) {
+                Ok(Event::Failed { error, .. }) => return Err(error.into()),
+                Ok(Event::Exhausted(worker)) => exhausted.iter_mut().skip(worker).take(1).for_each(|e| *e = true),
+                Ok(Event::Frozen { worker, delta, positions, .. }) => {
+                    self.frozen(&mut in_flight, worker, delta, &positions);
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    if let Some(gone) = self.workers.iter().position(|w| w.alive.strong_count() == 0) {
+                        return Err(Error::WorkerGone(gone));
+                    }
+                }
+            }
+            self.serve_clients()?;
+            if clock::since(last_lag) >= LAG_EVERY {
+                last_lag = clock::monotonic();
+                self.measure();
+            }
+            if let Some(done) = in_flight.take_if(|f| f.deltas.iter().all(Option::is_some)) {
+                let last = done.last;
+                self.commit(done)?;
+                if last {
+                    return Ok(self.epoch);
+                }
+            }
+            let ending = self.stop.load(Ordering::Relaxed) || exhausted.iter().all(|e| *e);
+            let due = clock::since(last_epoch) >= self.interval || self.shared.dirty_bytes.load(Ordering::Relaxed) >= self.dirty_bytes;
+            if in_flight.is_none() && (due || ending) {
+                last_epoch = clock::monotonic();
+                in_flight = Some(self.begin_epoch(ending));
+            }
+        }
+    }
+
+    fn begin_epoch(&mut self, last: bool) -> InFlight {
+        self.epoch += 1;
+        self.workers.iter().for_each(|w| w.tell(Command::Barrier(self.epoch)));
+        let deltas = self.workers.iter().map(|_| None).collect();
+        InFlight { epoch: self.epoch, started: clock::monotonic(), deltas, changed: false, last }
+    }
+
+    fn frozen(&mut self, in_flight: &mut Option<InFlight>, worker: usize, delta: state::FrozenDelta, positions: &[(u32, i64)]) {
+        let Some(in_flight) = in_flight else { return };
+        in_flight.changed |= !delta.is_empty();
+        for (split, next) in positions {
+            if let Some(info) = self.splits.get_mut(*split as usize) {
+                in_flight.changed |= info.next != *next;
+                info.next = *next;
+            }
+        }
+        if let Some(slot) = in_flight.deltas.get_mut(worker) {
+            *slot = Some(delta);
+        }
+    }
+
+    /// The commit. Nothing else in Weir makes an epoch final.
+    fn commit(&mut self, done: InFlight) -> Result<(), Error> {
+        let mut written = 0;
+        if done.changed {
+            let deadline = clock::monotonic() + self.commit_timeout;
+            for producer in &self.producers {
+                producer.flush_until(deadline)?;
+            }
+            let sinks = self.sync_sinks()?;
+            let deltas = done.deltas.into_iter().flatten().map(state::FrozenDelta::into_sorted).collect();
+            self.files.adopt_merged()?;
+            let (name, bytes) = self.encode(done.epoch, deltas, sinks)?;
+            self.files.store().put_if_absent(&name, &bytes)?;
+            let object = self.files.store().open(&name)?;
+            let manifest = ManifestRef { name, checksum: object.checksum() };
+            let metadata = CommitMetadata { epoch: done.epoch, manifest: Some(manifest), ..CommitMetadata::empty(&self.run.id, Mode::Alone) };
+            let offsets: Vec<_> = self.splits.iter().filter(|s| s.kafka).map(SplitInfo::offset).collect();
+            self.log.commit(&metadata, &offsets)?;
+            self.files.committed(&object, done.epoch, &mut self.names)?;
+            written = bytes.len();
+        }
+        self.workers.iter().for_each(|w| w.tell(Command::Committed(done.epoch)));
+        self.files.spill_if_wanted(&self.shared)?;
+        self.metrics.committed(done.epoch, written, clock::since(done.started));
+        Ok(())
+    }
+
+    fn sync_sinks(&self) -> Result<Vec<SinkPosition>, Error> {
+        let sync = |(id, sink): &(String, Arc<LocalSink>)| {
+            sink.flush().map_err(|source| Error::Sink { id: id.clone(), source })?;
+            Ok(SinkPosition { sink: id.clone(), bytes: sink.bytes() })
+        };
+        self.local_sinks.iter().map(sync).collect()
+    }
+
+    /// The epoch's object: its changes, and the manifest as footer.
+    fn encode(&mut self, epoch: u64, deltas: Vec<state::SortedDelta>, sinks: Vec<SinkPosition>) -> Result<(String, Vec<u8>), Error> {
+        let name = self.names.epoch(epoch);
+        let position = |s: &SplitInfo| SplitPosition { source: s.source.clone(), topic: s.topic.clone(), partition: s.partition, next: s.next };
+        let manifest = Manifest {
+            format: MANIFEST_FORMAT,
+            run: self.run.id.clone(),
+            mode: Mode::Alone,
+            epoch,
+            incarnation: self.names.incarnation().to_owned(),
+            shards: self.run.shards,
+            plan: self.run.plan_hash.clone(),
+            operators: self.run.operators.clone(),
+            files: self.files.list().to_vec(),
+            splits: self.splits.iter().map(position).collect(),
+            sinks,
+        };
+        let merged = state::merge_sorted(deltas);
+        let mut writer = Writer::new(&name, Vec::with_capacity(merged.bytes() + 4096));
+        for (key, value) in merged.iter() {
+            writer.append(key, value)?;
+        }
+        let written = writer.finish(&manifest.to_json()?)?;
+        Ok((name, written.sink))
+    }
+
+    fn serve_clients(&self) -> Result<(), Error> {
+        for producer in &self.producers {
+            producer.poll();
+            producer.check()?;
+            producer.take_errors().iter().for_each(|error| tracing::warn!(%error, "kafka producer"));
+        }
+        for error in self.consumer.iter().flat_map(|c| c.poll_events()) {
+            if !error.is_transient() {
+                return Err(error.into());
+            }
+            tracing::warn!(%error, "kafka consumer");
+        }
+        Ok(())
+    }
+
+    fn measure(&self) {
+        let Some(consumer) = &self.consumer else { return };
+        // What librdkafka does not know yet is measured next time.
+        let Ok(progress) = consumer.progress() else { return };
+        let lag = progress.iter().map(|p| Some((p.high? - p.position.unwrap_or(0)).max(0))).sum::<Option<i64>>();
+        if let Some(lag) = lag {
+            self.metrics.set_lag(lag);
+        }
+    }
+}
+
+impl SplitInfo {
+    pub fn offset(&self) -> SplitOffset {
+        SplitOffset { topic: self.topic.clone(), partition: self.partition, offset: self.next }
+    }
+}

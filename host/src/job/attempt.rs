@@ -1,0 +1,343 @@
+//! One attempt: everything is made from the last checkpoint, runs, and is dropped. Nothing outlives it but what is
+//! committed, so a restart is the recovery code and no other.
+
+use super::{
+    Control, Error, Prepared,
+    budget::Budget,
+    recover::{self, Start},
+    world::{self, World},
+};
+use crate::{
+    checkpoint::{self, Names, Store},
+    clock,
+    commit::{self, Coordinator, Files, Run, WorkerHandle},
+    exchange,
+    kafka::OutputProducer,
+    operator::{Instance, InstanceContext, SplitName, StateNumbers},
+    record::Batch,
+    sink::LocalSink,
+    source::LocalSource,
+    state::{self, StateId},
+    worker::{self, Command, Event, Parts, Reader, Shared, SinkWriter, SourceReader, Worker},
+};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Weak, atomic::Ordering},
+    thread::{JoinHandle, Thread},
+};
+use weir_spec::{SinkConnector, SourceConnector};
+
+/// Commands and events in flight between the coordinator and a worker: a barrier, a commit, a stop.
+const CHANNEL: usize = 16;
+/// Memory of a hot entry beside the bytes of its key and value.
+const ENTRY_OVERHEAD: u64 = 96;
+
+/// Runs the job until it ends by itself or is asked to; returns the last epoch.
+pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, fresh: &mut bool) -> Result<u64, Error> {
+    let workers = prepared.workers();
+    let kafka_sinks = prepared.job.spec.sinks.iter().filter(|s| s.kafka.is_some()).count();
+    let budget = Budget::of(prepared.job.spec.runtime.memory.as_usize(), workers, kafka_sinks);
+    let store = Arc::new(Store::open_folder(&dir.join(super::CHECKPOINTS))?);
+    let mut world = world::look(prepared, &budget, dir)?;
+    let start = recover::recover(prepared, &world, &store, *fresh)?;
+    let (sinks, producers, local_sinks) = open_sinks(prepared, &budget, &start, *fresh)?;
+    if start.new {
+        recover::begin(prepared, &mut world, &store, &start)?;
+        *fresh = false;
+    }
+    let (operators, numbers) = recover::numbers(prepared, &start);
+    let (states, disk) = restore(prepared, &start, &store, dir, &numbers, &budget, workers)?;
+    let shared = share(prepared, control, &world, &budget, workers);
+    let names = Names::new(&clock::unique_id())?;
+
+    let (events, from_workers) = bounded(CHANNEL * workers);
+    let threads = Threads::spawn(workers)?;
+    let mut sources = open_sources(prepared, &world, &start, &threads.threads())?;
+    let mut exchanges = connect(prepared, &shared, workers);
+    let mut commands = Vec::with_capacity(workers);
+    for (index, state) in states.into_iter().enumerate() {
+        let (command, receiver) = bounded(CHANNEL);
+        commands.push(command);
+        let parts = Parts {
+            index,
+            shared: shared.clone(),
+            instances: instances(prepared, &numbers, &shared)?,
+            exchanges: exchanges.iter_mut().map(|e| e.as_mut().and_then(|ends| ends.pop_front())).collect(),
+            sources: sources.get_mut(index).map(std::mem::take).unwrap_or_default(),
+            sinks: sinks.clone(),
+            state,
+            commands: receiver,
+            events: events.clone(),
+        };
+        threads.hand_over(index, parts);
+    }
+    drop(events);
+    start_reading(&world, &start)?;
+    prepared.metrics.set_ready(true);
+    let coordinator = Coordinator {
+        shared: shared.clone(),
+        workers: threads.handles(&commands),
+        events: from_workers,
+        stop: control.stop.clone(),
+        run: Run { id: start.run.clone(), plan_hash: prepared.plan.hash.clone(), shards: prepared.plan.shards, operators },
+        names,
+        files: Files::new(store, start.checkpoint.as_ref(), disk),
+        splits: recover::split_infos(&world, &start),
+        log: world.log,
+        producers,
+        consumer: world.consumer,
+        local_sinks,
+        metrics: prepared.metrics.clone(),
+        interval: prepared.job.spec.checkpoint.interval.as_std(),
+        dirty_bytes: prepared.job.spec.checkpoint.dirty_bytes.as_usize(),
+        commit_timeout: world::BROKER_TIMEOUT,
+        epoch: start.epoch,
+    };
+    let outcome = coordinator.run();
+    shared.aborted.store(true, Ordering::Relaxed);
+    threads.stop(&commands);
+    Ok(outcome?)
+}
+
+fn share(prepared: &Prepared, control: &Arc<Control>, world: &World, budget: &Budget, workers: usize) -> Arc<Shared> {
+    let runtime = &prepared.job.spec.runtime;
+    let splits = world.splits.iter().map(|s| SplitName { topic: s.topic.clone(), partition: s.partition }).collect();
+    Arc::new(Shared {
+        plan: prepared.plan.clone(),
+        workers,
+        settings: worker::Settings {
+            batch_records: prepared.settings.batch_records.unwrap_or(runtime.batch_records as usize).max(1),
+            batch_bytes: runtime.batch_bytes.as_usize(),
+            state_batch_bytes: runtime.state_batch_bytes.as_usize(),
+            held_bytes: budget.held,
+            state_bytes: budget.state / workers,
+            fresh_instance_per_batch: prepared.settings.fresh_instance_per_batch,
+        },
+        metrics: prepared.metrics.clone(),
+        splits: Arc::new(splits),
+        stopping: control.stop.clone(),
+        aborted: false.into(),
+        dirty_bytes: 0.into(),
+        wants_spill: false.into(),
+    })
+}
+
+/// The workers' threads, each waiting for its parts: they have to exist before anything can be told to wake them.
+struct Threads {
+    threads: Vec<(JoinHandle<()>, Sender<(Parts, Vec<Thread>)>, Weak<()>)>,
+}
+
+impl Threads {
+    fn spawn(workers: usize) -> Result<Self, Error> {
+        let mut threads = Vec::with_capacity(workers);
+        for index in 0..workers {
+            let (sender, receiver): (Sender<(Parts, Vec<Thread>)>, Receiver<_>) = bounded(1);
+            let alive = Arc::new(());
+            let watched = Arc::downgrade(&alive);
+            let name = format!("weir-worker-{index}");
+            let body = move || {
+                // Nothing comes when the attempt failed before its workers could start.
+                if let Ok((parts, threads)) = receiver.recv() {
+                    Worker::new(parts).run(&threads);
+                }
+                drop(alive);
+            };
+            let handle = std::thread::Builder::new().name(name.clone()).spawn(body);
+            let handle = handle.map_err(|source| commit::Error::Thread { name, source })?;
+            threads.push((handle, sender, watched));
+        }
+        Ok(Self { threads })
+    }
+
+    fn threads(&self) -> Vec<Thread> {
+        self.threads.iter().map(|(handle, ..)| handle.thread().clone()).collect()
+    }
+
+    fn hand_over(&self, index: usize, parts: Parts) {
+        if let Some((_, sender, _)) = self.threads.get(index) {
+            // The thread waits for exactly this.
+            let _ = sender.send((parts, self.threads()));
+        }
+    }
+
+    fn handles(&self, commands: &[Sender<Command>]) -> Vec<WorkerHandle> {
+        let handle = |((handle, _, alive), commands): (&(JoinHandle<()>, _, Weak<()>), &Sender<Command>)| WorkerHandle {
+            commands: commands.clone(),
+            thread: handle.thread().clone(),
+            alive: alive.clone(),
+        };
+        self.threads.iter().zip(commands).map(handle).collect()
+    }
+
+    /// Ends the workers and waits for them.
+    fn stop(self, commands: &[Sender<Command>]) {
+        for ((handle, sender, _), commands) in self.threads.into_iter().zip(commands) {
+            drop(sender);
+            // A worker that has ended already needs no command; one with a full channel is about to look at it.
+            let _ = commands.send(Command::Stop);
+            handle.thread().unpark();
+            if handle.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+    }
+}
+
+fn instances(prepared: &Prepared, numbers: &[StateNumbers], shared: &Shared) -> Result<Vec<Instance>, Error> {
+    let mut instances = Vec::with_capacity(prepared.loaded.len());
+    for ((loaded, numbers), metrics) in prepared.loaded.iter().zip(numbers).zip(&prepared.guest_metrics) {
+        let context =
+            InstanceContext { numbers: Arc::new(numbers.clone()), splits: shared.splits.clone(), metrics: Some(metrics.clone()) };
+        let mut instance = Instance::new(loaded.clone(), context);
+        instance.warm()?;
+        instances.push(instance);
+    }
+    Ok(instances)
+}
+
+/// Per operator the ends of its exchange, one pair a worker; none where nothing has to be exchanged.
+fn connect(prepared: &Prepared, shared: &Shared, workers: usize) -> Vec<Option<std::collections::VecDeque<(exchange::Outbox, exchange::Inbox)>>> {
+    let settings = &shared.settings;
+    let ends = |(operator, loaded): (&crate::plan::OperatorNode, &Arc<crate::operator::Loaded>)| {
+        let inputs = loaded.declared().inputs.len();
+        let exchanged = operator.key.is_some() && workers > 1;
+        exchanged.then(|| exchange::connect(workers, inputs, settings.batch_records, settings.batch_bytes).into())
+    };
+    prepared.plan.operators.iter().zip(&prepared.loaded).map(ends).collect()
+}
+
+/// Makes each worker's state from the checkpoint: in memory when it fits there, or else in RocksDB.
+fn restore(
+    prepared: &Prepared,
+    start: &Start,
+    store: &Store,
+    dir: &Path,
+    numbers: &[StateNumbers],
+    budget: &Budget,
+    workers: usize,
+) -> Result<(Vec<state::Store>, Option<Arc<state::Disk>>), Error> {
+    let keyed = prepared.plan.keyed().next().is_some();
+    let disk = keyed.then(|| state::Disk::open(&dir.join("rocksdb"), budget.disk_cache)).transpose()?.map(Arc::new);
+    let mut states: Vec<_> = (0..workers).map(|_| state::Store::new(disk.clone())).collect();
+    for (loaded, numbers) in prepared.loaded.iter().zip(numbers) {
+        for (position, declared) in loaded.declared().states.iter().enumerate() {
+            let kind = match declared.kind {
+                crate::operator::StateKind::Value => state::Kind::Value,
+                crate::operator::StateKind::Map => state::Kind::Map,
+            };
+            let id: StateId = numbers.of(position);
+            states.iter_mut().try_for_each(|s| s.register(id, kind, declared.version))?;
+        }
+    }
+    let Some(checkpoint) = &start.checkpoint else { return Ok((states, disk)) };
+    let (files, epoch, began) = (checkpoint.files(), checkpoint.manifest.epoch, clock::monotonic());
+    let size: u64 = files.iter().map(|f| f.bytes + f.entries * ENTRY_OVERHEAD).sum();
+    let live = match &disk {
+        Some(disk) if size > budget.state as u64 => {
+            let mut load = disk.load(epoch)?;
+            let live = checkpoint::restore(store, &files, |key, value| load.put(key, value).map_err(Error::from))?;
+            load.finish()?;
+            live
+        }
+        _ => checkpoint::restore(store, &files, |key, value| {
+            let shard = state::layout::Prefix::split(key).map_or(0, |(prefix, _)| prefix.shard);
+            match states.get_mut(usize::from(shard) % workers) {
+                Some(state) => state.insert_restored(epoch, key, Some(value)).map_err(Error::from),
+                None => Ok(()),
+            }
+        })?,
+    };
+    tracing::info!(entries = live, files = files.len(), ms = clock::since(began).as_millis(), "state restored");
+    Ok((states, disk))
+}
+
+type Sinks = (Vec<SinkWriter>, Vec<Arc<OutputProducer>>, Vec<(String, Arc<LocalSink>)>);
+
+fn open_sinks(prepared: &Prepared, budget: &Budget, start: &Start, fresh: bool) -> Result<Sinks, Error> {
+    let (mut writers, mut producers, mut locals) = (Vec::new(), Vec::new(), Vec::new());
+    for sink in &prepared.job.spec.sinks {
+        match sink.connector() {
+            SinkConnector::Kafka(kafka) => {
+                let compression = [("compression.type".to_owned(), kafka.compression.as_str().to_owned())];
+                let cluster = world::cluster(prepared, &kafka.brokers, &kafka.properties)?.with(compression.into())?;
+                let producer = Arc::new(OutputProducer::new(&cluster, &world::producer_settings(prepared, budget))?);
+                let topic = Arc::new(producer.topic(&kafka.topic, world::BROKER_TIMEOUT)?);
+                producers.push(producer.clone());
+                writers.push(SinkWriter::Kafka { producer, topic });
+            }
+            connector => {
+                let manifest = start.checkpoint.as_ref().map(|c| &c.manifest);
+                let committed = manifest.and_then(|m| m.sinks.iter().find(|s| s.sink == sink.id)).map_or(0, |s| s.bytes);
+                let begin = match (start.new, fresh) {
+                    (true, true) => crate::sink::Start::Fresh,
+                    (true, false) => crate::sink::Start::New,
+                    (false, _) => crate::sink::Start::Resume { committed },
+                };
+                let local = LocalSink::open(connector, &prepared.settings.base_dir, begin);
+                let local = Arc::new(local.map_err(|source| commit::Error::Sink { id: sink.id.clone(), source })?);
+                locals.push((sink.id.clone(), local.clone()));
+                writers.push(SinkWriter::Local(local));
+            }
+        }
+    }
+    Ok((writers, producers, locals))
+}
+
+/// Source partition p belongs to shard p mod S (rule 1), and a shard to worker shard mod W.
+fn owner(prepared: &Prepared, partition: usize, workers: usize) -> usize {
+    partition % usize::from(prepared.plan.shards) % workers
+}
+
+fn open_sources(prepared: &Prepared, world: &World, start: &Start, threads: &[Thread]) -> Result<Vec<Vec<SourceReader>>, Error> {
+    let workers = threads.len();
+    let mut readers: Vec<Vec<SourceReader>> = threads.iter().map(|_| Vec::new()).collect();
+    for (source, spec) in prepared.job.spec.sources.iter().enumerate() {
+        let splits = world.splits.iter().zip(&start.positions).enumerate().filter(|(_, (s, _))| s.source == source);
+        let SourceConnector::Kafka(_) = spec.connector() else {
+            for (split, (_, position)) in splits {
+                let worker = split % workers;
+                let (Some(thread), Some(of_worker)) = (threads.get(worker), readers.get_mut(worker)) else { continue };
+                let opened = LocalSource::open(spec.connector(), &prepared.settings.base_dir, split as u32, *position, thread.clone());
+                let opened = opened.map_err(|source| worker::Error::Source { id: spec.id.clone(), source })?;
+                let reader = Reader::Local { source: Box::new(opened), split: split as u32, ended: false };
+                of_worker.push(SourceReader::new(source, &spec.id, reader));
+            }
+            continue;
+        };
+        let Some(consumer) = &world.consumer else { continue };
+        let mut owned: Vec<Vec<(u32, &world::Split, i64)>> = threads.iter().map(|_| Vec::new()).collect();
+        for (split, (info, position)) in splits {
+            if let Some(of_worker) = owned.get_mut(owner(prepared, info.partition as usize, workers)) {
+                of_worker.push((split as u32, info, *position));
+            }
+        }
+        for ((owned, of_worker), thread) in owned.into_iter().zip(&mut readers).zip(threads) {
+            if owned.is_empty() {
+                continue;
+            }
+            let mut queue = consumer.queue()?;
+            let thread = thread.clone();
+            queue.on_ready(Arc::new(move || thread.unpark()));
+            for (split, info, _) in &owned {
+                queue.own(&info.topic, info.partition, *split)?;
+            }
+            let next: HashMap<_, _> = owned.iter().map(|(split, _, position)| (*split, *position)).collect();
+            let ends = owned.iter().filter_map(|(split, info, position)| {
+                let end = info.bounds?.end;
+                (*position < end).then_some((*split, end))
+            });
+            let until = prepared.settings.until_end.then(|| ends.collect());
+            of_worker.push(SourceReader::new(source, &spec.id, Reader::Kafka { queue, next, until }));
+        }
+    }
+    Ok(readers)
+}
+
+fn start_reading(world: &World, start: &Start) -> Result<(), Error> {
+    let Some(consumer) = &world.consumer else { return Ok(()) };
+    let kafka = world.splits.iter().zip(&start.positions).filter(|(s, _)| s.bounds.is_some());
+    let starts: Vec<_> = kafka.map(|(s, position)| (s.topic.as_str(), s.partition, *position)).collect();
+    Ok(consumer.assign(&starts)?)
+}

@@ -1,0 +1,134 @@
+//! What ended a job, and the one place where errors get their meaning.
+
+use crate::{checkpoint, commit, fault::Kind, kafka, operator, plan, sink, source, state, worker};
+
+/// Why a job ended, or did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A component.
+    #[error(transparent)]
+    Load(#[from] operator::LoadError),
+    /// The dataflow.
+    #[error(transparent)]
+    Plan(#[from] plan::PlanError),
+    /// A secret that the job refers to.
+    #[error(transparent)]
+    Secret(#[from] weir_spec::SecretError),
+    /// Two Kafka clusters where one has to hold a commit.
+    #[error("{what} uses brokers {found}, but source or sink {first} uses {expected}: all Kafka sources and the sink that carries the commit must be on one cluster")]
+    TwoClusters {
+        /// The source that differs.
+        what: String,
+        /// Its brokers.
+        found: String,
+        /// The first one.
+        first: String,
+        /// The brokers of that.
+        expected: String,
+    },
+    /// The start was refused.
+    #[error("refused to start: {0}")]
+    Refused(#[from] checkpoint::Refusal),
+    /// The run cannot go on.
+    #[error(transparent)]
+    Run(#[from] commit::Error),
+}
+
+macro_rules! through_run {
+    ($($inner:ty),*) => {$(
+        impl From<$inner> for Error {
+            fn from(error: $inner) -> Self {
+                Self::Run(error.into())
+            }
+        }
+    )*};
+}
+through_run!(checkpoint::Error, commit::LogError, kafka::Error, state::Error, worker::Error);
+
+impl From<kafka::CommitError> for Error {
+    fn from(error: kafka::CommitError) -> Self {
+        commit::LogError::from(error).into()
+    }
+}
+
+impl Error {
+    /// What is to be done.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Load(_) | Self::Plan(_) | Self::TwoClusters { .. } | Self::Secret(_) => Kind::BadJob,
+            Self::Refused(_) => Kind::Refused,
+            Self::Run(error) => match error {
+                commit::Error::Worker(error) => of_worker(error),
+                commit::Error::WorkerGone(_) => Kind::Bug,
+                commit::Error::Checkpoint(error) => of_checkpoint(error),
+                commit::Error::Log(commit::LogError::Kafka(error)) => of_commit(error),
+                commit::Error::Log(commit::LogError::Local(error)) => of_checkpoint(error),
+                commit::Error::Log(commit::LogError::Metadata(_)) => Kind::Bug,
+                commit::Error::Kafka(error) => of_kafka(error),
+                commit::Error::Sink { source, .. } => of_sink(source),
+                commit::Error::Thread { .. } => Kind::World,
+                commit::Error::State(error) => of_state(error),
+            },
+        }
+    }
+}
+
+fn of_worker(error: &worker::Error) -> Kind {
+    match error {
+        worker::Error::Poison { .. } | worker::Error::Guest { .. } => Kind::Guest,
+        worker::Error::GaveUp { .. } => Kind::Retry,
+        worker::Error::Load(_) => Kind::BadJob,
+        worker::Error::State(error) => of_state(error),
+        worker::Error::Kafka(error) => of_kafka(error),
+        worker::Error::Source { source, .. } => of_source(source),
+        worker::Error::Sink { source, .. } => of_sink(source),
+        worker::Error::Produce { .. } => Kind::World,
+        worker::Error::Stopped => Kind::Retry,
+    }
+}
+
+fn of_kafka(error: &kafka::Error) -> Kind {
+    match error {
+        kafka::Error::OwnedProperty { .. } | kafka::Error::Configuration { .. } | kafka::Error::TopicName { .. } => Kind::BadJob,
+        kafka::Error::OffsetOutOfRange { .. } => Kind::Refused,
+        kafka::Error::Stray { .. } | kafka::Error::Taken { .. } => Kind::Bug,
+        kafka::Error::Delivery { .. } | kafka::Error::FlushDeadline { .. } => Kind::Retry,
+        other if other.is_transient() => Kind::Retry,
+        _ => Kind::World,
+    }
+}
+
+fn of_commit(error: &kafka::CommitError) -> Kind {
+    match error {
+        kafka::CommitError::Refused(_) => Kind::Bug,
+        kafka::CommitError::Fenced { .. } => Kind::Fenced,
+        kafka::CommitError::Retriable { .. } | kafka::CommitError::Aborted { .. } | kafka::CommitError::Unknown { .. } => Kind::Retry,
+        kafka::CommitError::Fatal { .. } => Kind::World,
+    }
+}
+
+fn of_checkpoint(error: &checkpoint::Error) -> Kind {
+    match error {
+        checkpoint::Error::Corrupt { .. } | checkpoint::Error::NewerFormat { .. } | checkpoint::Error::Absent { .. } => Kind::Refused,
+        checkpoint::Error::Locked { .. } => Kind::Refused,
+        checkpoint::Error::Io { .. } => Kind::World,
+        _ => Kind::Bug,
+    }
+}
+
+fn of_state(error: &state::Error) -> Kind {
+    match error {
+        state::Error::Disk { .. } | state::Error::Folder { .. } => Kind::World,
+        state::Error::VersionMismatch { .. } | state::Error::Corrupt { .. } => Kind::Refused,
+        _ => Kind::Bug,
+    }
+}
+
+fn of_source(_: &source::Error) -> Kind {
+    Kind::World
+}
+
+fn of_sink(_: &sink::Error) -> Kind {
+    Kind::World
+}

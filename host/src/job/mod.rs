@@ -1,0 +1,218 @@
+//! A job from its file to its end: load, plan, recover, run, and restart inside the process when that can help.
+
+mod attempt;
+mod budget;
+mod error;
+mod recover;
+mod world;
+
+pub use error::Error;
+
+use crate::{
+    checkpoint::{FolderLock, Store},
+    clock,
+    metrics::JobMetrics,
+    operator::{Engine, GuestMetrics, Limits, Loaded},
+    plan::{ComponentFacts, Plan},
+};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// Folder of the checkpoint store, inside the job's state folder.
+const CHECKPOINTS: &str = "checkpoints";
+/// First pause before a restart inside the process; it doubles up to [`RESTART_LAST`].
+const RESTART_FIRST: Duration = Duration::from_millis(200);
+/// Longest pause between restarts.
+const RESTART_LAST: Duration = Duration::from_secs(10);
+/// So many restarts in a row without one committed epoch end the job.
+const RESTARTS: u32 = 12;
+
+/// What the command line and the environment add to a job file.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Folder of the job file: relative paths in it start here.
+    pub base_dir: PathBuf,
+    /// Instead of `runtime.workers`.
+    pub workers: Option<usize>,
+    /// Instead of `runtime.batchRecords`.
+    pub batch_records: Option<usize>,
+    /// Begin a new run and give up the state of the one before.
+    pub fresh: bool,
+    /// Kafka sources end where their topics end now.
+    pub until_end: bool,
+    /// Make a new instance for every call.
+    pub fresh_instance_per_batch: bool,
+    /// Where compiled components are kept.
+    pub component_cache: Option<PathBuf>,
+    /// Environment variables that secrets may refer to.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Asks a running job to end.
+#[derive(Debug, Default)]
+pub struct Control {
+    stop: Arc<AtomicBool>,
+}
+
+impl Control {
+    /// A control that asks for nothing yet.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Drain what was read, commit it, end.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// What a job did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Records read.
+    pub records_in: u64,
+    /// Records handed to sinks.
+    pub records_out: u64,
+    /// Last epoch.
+    pub epoch: u64,
+}
+
+/// A job whose components are loaded and that is planned; nothing is started.
+pub struct Prepared {
+    job: weir_spec::Job,
+    settings: Settings,
+    plan: Arc<Plan>,
+    /// In the order of the plan's operators.
+    loaded: Vec<Arc<Loaded>>,
+    guest_metrics: Vec<Arc<GuestMetrics>>,
+    metrics: Arc<JobMetrics>,
+}
+
+impl Prepared {
+    /// Loads the components of a job and plans it.
+    ///
+    /// # Errors
+    /// What is wrong with a component or with the dataflow, by its place in the job file.
+    pub fn new(job: weir_spec::Job, settings: Settings) -> Result<Self, Error> {
+        let engine = Engine::new(settings.component_cache.as_deref())?;
+        let mut loaded = Vec::with_capacity(job.spec.operators.len());
+        for operator in &job.spec.operators {
+            let path = settings.base_dir.join(&operator.component);
+            let config = if operator.config.is_null() { "{}".to_owned() } else { operator.config.to_string() };
+            loaded.push(Arc::new(Loaded::load(&engine, &operator.id, &path, config, limits(&operator.limits))?));
+        }
+        let facts: Vec<_> = loaded.iter().map(|l| facts(l)).collect();
+        let plan = Arc::new(Plan::new(&job, &facts)?);
+        let loaded: Vec<_> = plan.operators.iter().filter_map(|o| loaded.get(o.position).cloned()).collect();
+        let metrics = Arc::new(JobMetrics::new(&plan));
+        let guest_metrics = metrics.with_registry(|registry| {
+            let register = |(l, o): (&Arc<Loaded>, &crate::plan::OperatorNode)| Arc::new(GuestMetrics::register(l.declared(), &o.id, registry));
+            loaded.iter().zip(&plan.operators).map(register).collect()
+        });
+        Ok(Self { job, settings, plan, loaded, guest_metrics, metrics })
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Operators with their components, upstream first.
+    pub fn components(&self) -> impl Iterator<Item = (&str, &Loaded)> {
+        self.plan.operators.iter().zip(&self.loaded).map(|(o, l)| (o.id.as_str(), &**l))
+    }
+
+    /// The job's metrics.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<JobMetrics> {
+        self.metrics.clone()
+    }
+
+    fn state_dir(&self) -> PathBuf {
+        self.settings.base_dir.join(self.job.checkpoint_path())
+    }
+
+    fn workers(&self) -> usize {
+        let asked = self.settings.workers.or(self.job.spec.runtime.workers.map(usize::from));
+        // The number that the cgroup and the affinity mask leave.
+        let workers = asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+        workers.clamp(1, usize::from(self.plan.shards))
+    }
+}
+
+fn limits(limits: &weir_spec::Limits) -> Limits {
+    Limits {
+        memory: limits.memory.as_usize(),
+        fuel: limits.fuel,
+        deadline: limits.deadline.as_std(),
+        output_bytes: limits.output_bytes.as_usize(),
+        output_records: usize::try_from(limits.output_records).unwrap_or(usize::MAX),
+    }
+}
+
+fn facts(loaded: &Loaded) -> ComponentFacts {
+    let declared = loaded.declared();
+    ComponentFacts {
+        kind: loaded.kind(),
+        inputs: declared.inputs.clone(),
+        ports: declared.ports.clone(),
+        states: declared.states.iter().map(|s| format!("{} {:?} {}", s.name, s.kind, s.version)).collect(),
+    }
+}
+
+/// Runs a job until its sources end or `control` asks for it; every epoch is committed then.
+///
+/// # Errors
+/// What ended the job, after restarts where they could help. What is committed stays committed.
+pub fn run(prepared: &Prepared, control: &Arc<Control>) -> Result<Summary, Error> {
+    let dir = prepared.state_dir();
+    // Makes the folder, too, in which the lock lies.
+    Store::open_folder(&dir.join(CHECKPOINTS))?;
+    let _lock = FolderLock::acquire(&dir)?;
+    let (mut pause, mut failures, mut committed) = (RESTART_FIRST, 0, prepared.metrics.snapshot().epoch);
+    let mut fresh = prepared.settings.fresh;
+    loop {
+        let outcome = attempt::attempt(prepared, control, &dir, &mut fresh);
+        prepared.metrics.set_ready(false);
+        let error = match outcome {
+            Ok(epoch) => {
+                let snapshot = prepared.metrics.snapshot();
+                return Ok(Summary { records_in: snapshot.records_in, records_out: snapshot.records_out, epoch });
+            }
+            Err(error) => error,
+        };
+        let now = prepared.metrics.snapshot().epoch;
+        if now > committed {
+            (pause, failures, committed) = (RESTART_FIRST, 0, now);
+        }
+        failures += 1;
+        if error.kind() != crate::fault::Kind::Retry || failures > RESTARTS || control.stopping() {
+            return Err(error);
+        }
+        tracing::warn!(%error, pause_ms = pause.as_millis(), "attempt failed; restarting from the last checkpoint");
+        prepared.metrics.restarted();
+        wait(pause, control);
+        pause = (pause * 2).min(RESTART_LAST);
+    }
+}
+
+/// Waits, unless the job is asked to end.
+fn wait(pause: Duration, control: &Control) {
+    let start = clock::monotonic();
+    while clock::since(start) < pause && !control.stopping() {
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}

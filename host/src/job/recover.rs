@@ -1,0 +1,172 @@
+//! Gathers the facts of a start, lets the pure decision decide, and carries it out.
+
+use super::{
+    Error, Prepared,
+    world::{BROKER_TIMEOUT, Single, World},
+};
+use crate::{
+    checkpoint::{
+        self, Checkpoint, CommitMetadata, Decision, Facts, MetadataError, Mode, OperatorState, RunMarker, StateDescriptor, StateKind, Store,
+        recovery::{Committed, Expected, ManifestFact, Position, SingleCommit, SplitFact, SplitId},
+    },
+    clock,
+    commit::{CommitLog, SplitInfo, SplitOffset},
+    operator::{self, StateNumbers},
+};
+use std::collections::BTreeMap;
+
+/// Where a run stands when its workers start.
+pub(super) struct Start {
+    /// The run has yet to be begun by [`begin`].
+    pub new: bool,
+    pub run: String,
+    pub epoch: u64,
+    pub checkpoint: Option<Checkpoint>,
+    /// Per split the position to go on from.
+    pub positions: Vec<i64>,
+}
+
+/// Finds out where to go on. A new run is not begun yet: what else may refuse to start comes first.
+///
+/// # Errors
+/// A named refusal (rule 14), or what could not be looked at.
+pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Result<Start, Error> {
+    let facts = facts(prepared, world, store, fresh)?;
+    match checkpoint::decide(&facts) {
+        Decision::Refuse(refusal) => Err(refusal.into()),
+        Decision::StartFresh => {
+            let positions = world.splits.iter().map(|s| s.start).collect();
+            Ok(Start { new: true, run: clock::unique_id(), epoch: 0, checkpoint: None, positions })
+        }
+        Decision::Resume(resume) => {
+            if facts.marker.as_ref() != Some(&resume.run) {
+                marker(prepared, &resume.run).write(store)?;
+            }
+            let positions: BTreeMap<_, _> = resume.positions.into_iter().collect();
+            let positions = world.splits.iter().map(|s| positions.get(&id(s)).copied().unwrap_or(s.start)).collect();
+            tracing::info!(run = resume.run, epoch = resume.epoch, "resuming");
+            Ok(Start { new: false, run: resume.run, epoch: resume.epoch, checkpoint: resume.checkpoint, positions })
+        }
+    }
+}
+
+fn id(split: &super::world::Split) -> SplitId {
+    SplitId { source: split.id.clone(), topic: split.topic.clone(), partition: split.partition }
+}
+
+fn marker(prepared: &Prepared, run: &str) -> RunMarker {
+    RunMarker::new(run, &prepared.plan.name, clock::now_ms())
+}
+
+fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Result<Facts, Error> {
+    let kafka: Vec<_> = world.splits.iter().filter(|s| s.bounds.is_some()).map(|s| (s.topic.as_str(), s.partition)).collect();
+    let mut committed = match &world.consumer {
+        Some(consumer) if !kafka.is_empty() => consumer.committed(&kafka, BROKER_TIMEOUT)?,
+        _ => Vec::new(),
+    }
+    .into_iter();
+    let mut splits = Vec::with_capacity(world.splits.len());
+    for split in &world.splits {
+        let position = match split.bounds {
+            None => Position::ManifestOnly,
+            Some(_) => Position::Kafka(committed.next().and_then(|c| {
+                let offset = c.offset?;
+                Some(Committed { offset, metadata: CommitMetadata::parse(&c.metadata) })
+            })),
+        };
+        let (start, end) = split.bounds.map_or((split.start, None), |b| (b.low, Some(b.end)));
+        splits.push(SplitFact { split: id(split), position, start, end, pinned: false });
+    }
+    let single = single(world)?;
+    let of_splits = splits.iter().filter_map(|s| match &s.position {
+        Position::Kafka(Some(c)) => Some(&c.metadata),
+        _ => None,
+    });
+    let named = of_splits.chain(single.iter().filter_map(|s| s.committed.as_ref()));
+    let names: Vec<String> = named.filter_map(|m| m.as_ref().ok()?.manifest.as_ref()).map(|m| m.name.clone()).collect();
+    let mut manifests: BTreeMap<String, ManifestFact> = BTreeMap::new();
+    for name in names {
+        let fact = checkpoint::find_checkpoint(store, &name)?;
+        manifests.insert(name, fact);
+    }
+    Ok(Facts {
+        fresh,
+        expected: Expected { run: None, mode: Mode::Alone, plan: prepared.plan.hash.clone(), shards: prepared.plan.shards },
+        splits,
+        single,
+        manifests,
+        marker: RunMarker::read(store)?.map(|m| m.run),
+    })
+}
+
+fn single(world: &World) -> Result<Option<SingleCommit>, Error> {
+    Ok(match (&world.single, &world.log, &world.consumer) {
+        (Some(Single::Local), CommitLog::Local(log), _) => {
+            Some(SingleCommit { place: log.path().display().to_string(), committed: log.read()?.map(Ok::<_, MetadataError>) })
+        }
+        (Some(Single::SinkTopic(topic)), _, Some(consumer)) => {
+            let found = consumer.committed(&[(topic, 0)], BROKER_TIMEOUT)?.into_iter().next().filter(|c| c.offset.is_some());
+            let committed = found.map(|c| CommitMetadata::parse(&c.metadata));
+            Some(SingleCommit { place: format!("{topic}[0] of group {}", world.group), committed })
+        }
+        _ => None,
+    })
+}
+
+/// Begins a run: concrete start offsets and "empty" are committed first, then the marker is put, then records flow.
+pub(super) fn begin(prepared: &Prepared, world: &mut World, store: &Store, start: &Start) -> Result<(), Error> {
+    let kafka = world.splits.iter().filter(|s| s.bounds.is_some());
+    let offsets: Vec<_> = kafka.map(|s| SplitOffset { topic: s.topic.clone(), partition: s.partition, offset: s.start }).collect();
+    world.log.commit(&CommitMetadata::empty(&start.run, Mode::Alone), &offsets)?;
+    marker(prepared, &start.run).write(store)?;
+    tracing::info!(run = start.run, "a new run begins");
+    Ok(())
+}
+
+/// The splits as the coordinator commits them.
+pub(super) fn split_infos(world: &World, start: &Start) -> Vec<SplitInfo> {
+    let info = |(split, next): (&super::world::Split, &i64)| SplitInfo {
+        source: split.id.clone(),
+        topic: split.topic.clone(),
+        partition: split.partition,
+        kafka: split.bounds.is_some(),
+        next: *next,
+    };
+    world.splits.iter().zip(&start.positions).map(info).collect()
+}
+
+/// Numbers of all keyed operators and their states: those of the checkpoint by name, new ones behind them.
+pub(super) fn numbers(prepared: &Prepared, start: &Start) -> (Vec<OperatorState>, Vec<StateNumbers>) {
+    let mut known = start.checkpoint.as_ref().map(|c| c.manifest.operators.clone()).unwrap_or_default();
+    let mut all = Vec::with_capacity(prepared.loaded.len());
+    for (operator, loaded) in prepared.plan.operators.iter().zip(&prepared.loaded) {
+        let declared = &loaded.declared().states;
+        if declared.is_empty() {
+            all.push(StateNumbers::default());
+            continue;
+        }
+        let at = known.iter().position(|o| o.id == operator.id).unwrap_or_else(|| {
+            let number = known.iter().map(|o| o.number + 1).max().unwrap_or(0);
+            known.push(OperatorState { id: operator.id.clone(), number, states: vec![] });
+            known.len() - 1
+        });
+        let Some(entry) = known.get_mut(at) else { continue };
+        let states = declared.iter().map(|state| number_of(entry, state)).collect();
+        all.push(StateNumbers { operator: entry.number, states });
+    }
+    (known, all)
+}
+
+fn number_of(entry: &mut OperatorState, declared: &operator::DeclaredState) -> u16 {
+    if let Some(known) = entry.states.iter_mut().find(|s| s.name == declared.name) {
+        known.version = declared.version;
+        return known.number;
+    }
+    let number = entry.states.iter().map(|s| s.number + 1).max().unwrap_or(0);
+    let kind = match declared.kind {
+        operator::StateKind::Value => StateKind::Value,
+        operator::StateKind::Map => StateKind::Map,
+    };
+    entry.states.push(StateDescriptor { name: declared.name.clone(), number, kind, version: declared.version });
+    number
+}

@@ -1,0 +1,81 @@
+//! What librdkafka tells a client outside of calls: logs, errors, failed deliveries.
+
+use super::error::Error;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::ProducerContext;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Errors kept until somebody asks; a broker that is away repeats itself, so more would say nothing new.
+const KEPT: usize = 64;
+
+/// Collects what the event queue reports.
+#[derive(Default)]
+pub(super) struct Context {
+    errors: Mutex<VecDeque<Error>>,
+    undelivered: Mutex<Option<Error>>,
+}
+
+impl Context {
+    /// Errors since the last call, oldest first.
+    pub(super) fn take_errors(&self) -> Vec<Error> {
+        lock(&self.errors).drain(..).collect()
+    }
+
+    /// The first record that was not delivered.
+    pub(super) fn undelivered(&self) -> Option<Error> {
+        lock(&self.undelivered).clone()
+    }
+
+    /// Forgets it: its transaction was aborted.
+    pub(super) fn forget_undelivered(&self) {
+        *lock(&self.undelivered) = None;
+    }
+}
+
+/// The values behind these locks are whole at any time, so a panic of another holder is no reason to stop.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+                tracing::error!(facility, "{message}");
+            }
+            RDKafkaLogLevel::Warning => tracing::warn!(facility, "{message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(facility, "{message}"),
+            RDKafkaLogLevel::Debug => tracing::debug!(facility, "{message}"),
+        }
+    }
+
+    fn stats_raw(&self, _json: &[u8]) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        let mut errors = lock(&self.errors);
+        if errors.len() == KEPT {
+            errors.pop_front();
+        }
+        errors.push_back(Error::client("kafka client", code, reason));
+    }
+}
+
+impl ConsumerContext for Context {}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    /// Only failures come here (`delivery.report.only.error`).
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, message)) = result {
+            let failed = Error::Delivery { topic: message.topic().into(), partition: message.partition(), reason: error.to_string() };
+            lock(&self.undelivered).get_or_insert(failed);
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Output records.
+
+use super::consumer::partitions_of;
+use super::context::Context;
+use super::error::Error;
+use super::ffi::{self, NewHeaders, ProducerClient, ProducerTopic};
+use super::properties::{Cluster, topic_name};
+use crate::record::{Batch, RowRef, partition_for};
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::producer::Producer as _;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Events served by one [`OutputProducer::poll`].
+const EVENTS: usize = 32;
+/// Longest wait inside a flush before events are served again: failed deliveries are only settled by serving them.
+const FLUSH_STEP_MS: i32 = 10;
+
+/// What a producer is made with.
+#[derive(Debug, Clone)]
+pub struct ProducerSettings {
+    /// Name of the client in the broker's logs and quotas.
+    pub client_id: String,
+    /// Most records that wait for their acknowledgement.
+    pub queue_records: u32,
+    /// Most KiB of values that wait for their acknowledgement.
+    pub queue_kib: u32,
+}
+
+/// Why a record was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProduceError {
+    /// Try again when acknowledgements have come; poll meanwhile.
+    #[error("the producer's queue is full")]
+    QueueFull,
+    /// The record is larger than `message.max.bytes` of the client.
+    #[error("topic `{topic}`: a record of {bytes} bytes is larger than the producer takes (message.max.bytes)")]
+    TooLarge {
+        /// The topic.
+        topic: String,
+        /// Bytes of key and value.
+        bytes: usize,
+    },
+    /// Anything else: no such partition, or the producer is fenced or failed for good.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+/// Produces records, from several threads at once: idempotent and in order per partition and thread.
+///
+/// A record accepted is acknowledged by all in-sync replicas once [`OutputProducer::flush_until`] has succeeded, or
+/// [`OutputProducer::check`] fails from then on. Clones share one client.
+#[derive(Clone)]
+pub struct OutputProducer {
+    client: Arc<ProducerClient>,
+}
+
+/// A topic to produce to.
+pub struct TopicHandle {
+    topic: ProducerTopic,
+    name: String,
+    partitions: AtomicU32,
+    /// Where records without a key go next; moved on from batch to batch, so that each fills one partition's request.
+    keyless: AtomicU32,
+}
+
+impl TopicHandle {
+    /// The topic's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Number of partitions as of the last look.
+    #[must_use]
+    pub fn partitions(&self) -> u32 {
+        self.partitions.load(Ordering::Relaxed)
+    }
+}
+
+impl OutputProducer {
+    /// A plain producer, outside of transactions.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`].
+    pub fn new(cluster: &Cluster, settings: &ProducerSettings) -> Result<Self, Error> {
+        Self::with(cluster, settings, &[], &[])
+    }
+
+    /// A producer with more properties, such as the job may change and such as Weir owns.
+    pub(super) fn with(
+        cluster: &Cluster,
+        settings: &ProducerSettings,
+        more: &[(&str, &str)],
+        more_owned: &[(&str, &str)],
+    ) -> Result<Self, Error> {
+        let (records, kib) = (settings.queue_records.to_string(), settings.queue_kib.to_string());
+        let defaults = [
+            ("linger.ms", "5"),
+            ("batch.num.messages", "100000"),
+            ("batch.size", "1000000"),
+            ("reconnect.backoff.max.ms", "1000"),
+            ("retry.backoff.ms", "10"),
+            ("retry.backoff.max.ms", "1000"),
+        ];
+        let owned = [
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("delivery.report.only.error", "true"),
+            ("allow.auto.create.topics", "false"),
+            ("queue.buffering.max.messages", records.as_str()),
+            ("queue.buffering.max.kbytes", kib.as_str()),
+        ];
+        let config = cluster.config(&settings.client_id, &[&defaults[..], more].concat(), &[&owned[..], more_owned].concat());
+        let client: ProducerClient =
+            config.create_with_context(Context::default()).map_err(|e| Error::from_call("create a producer", &e))?;
+        Ok(Self { client: Arc::new(client) })
+    }
+
+    pub(super) fn client(&self) -> &ProducerClient {
+        &self.client
+    }
+
+    /// A handle of a topic that exists.
+    ///
+    /// # Errors
+    /// [`Error::MissingTopic`], [`Error::NotAuthorised`], or the cluster does not answer in time.
+    pub fn topic(&self, name: &str, timeout: Duration) -> Result<TopicHandle, Error> {
+        let partitions = self.count_partitions(name, timeout)?;
+        let refused = || Error::Configuration { name: None, reason: format!("librdkafka made no handle of topic `{name}`") };
+        let topic = ProducerTopic::new(Arc::clone(&self.client), &topic_name(name)?).ok_or_else(refused)?;
+        Ok(TopicHandle { topic, name: name.into(), partitions: AtomicU32::new(partitions), keyless: AtomicU32::new(0) })
+    }
+
+    /// Looks how many partitions the topic has now; records with keys go by the new count from then on.
+    ///
+    /// # Errors
+    /// As [`OutputProducer::topic`].
+    pub fn refresh(&self, topic: &TopicHandle, timeout: Duration) -> Result<(), Error> {
+        topic.partitions.store(self.count_partitions(&topic.name, timeout)?, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn count_partitions(&self, topic: &str, timeout: Duration) -> Result<u32, Error> {
+        let partitions = partitions_of(self.client.client(), topic, timeout)?;
+        Ok(u32::try_from(partitions.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Produces one record: to `partition`, or else by murmur2 of its key as the Java client does, or else (no key) to the partition
+    /// whose turn it is. The timestamp 0 becomes 1 (librdkafka would put the current time in its place).
+    ///
+    /// # Errors
+    /// The record was not accepted.
+    pub fn produce<'h>(
+        &self,
+        topic: &TopicHandle,
+        row: RowRef<'_>,
+        headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)>,
+        partition: Option<i32>,
+    ) -> Result<(), ProduceError> {
+        let partitions = topic.partitions();
+        let keyless = if row.key.is_none() && partition.is_none() { next_keyless(topic, partitions) } else { 0 };
+        let partition = choose(partition, row.key, partitions, keyless);
+        topic.topic.produce(partition, row, NewHeaders::copy(headers)).map_err(|code| refusal(topic, partition, row, code))
+    }
+
+    /// Produces records `rows` of `batch` as [`OutputProducer::produce`] does, those without a key together, and returns
+    /// how many were accepted: the first of them, all unless the queue filled up or a record was refused. Call again for
+    /// the rest; 0 means that the queue is full.
+    ///
+    /// # Errors
+    /// The first record of `rows` was refused, for another reason than a full queue.
+    pub fn produce_batch(
+        &self,
+        topic: &TopicHandle,
+        batch: &Batch,
+        rows: Range<usize>,
+        partition: Option<i32>,
+    ) -> Result<usize, ProduceError> {
+        let partitions = topic.partitions();
+        let keyless = next_keyless(topic, partitions);
+        let with_headers = batch.headers().is_some();
+        for (accepted, i) in rows.clone().enumerate() {
+            let row = batch.row(i);
+            let to = choose(partition, row.key, partitions, keyless);
+            let headers = if with_headers { NewHeaders::copy(batch.row_headers(i)) } else { None };
+            match topic.topic.produce(to, row, headers) {
+                Ok(()) => {}
+                Err(Code::QueueFull) => return Ok(accepted),
+                Err(_) if accepted > 0 => return Ok(accepted),
+                Err(code) => return Err(refusal(topic, to, row, code)),
+            }
+        }
+        Ok(rows.len())
+    }
+
+    /// Serves logs, errors and failed deliveries. To be called now and then while producing, and while the queue is full.
+    pub fn poll(&self) {
+        for _ in 0..EVENTS {
+            self.client.poll(Duration::ZERO);
+        }
+    }
+
+    /// Errors of the client since the last call: lost connections, authentication.
+    #[must_use]
+    pub fn take_errors(&self) -> Vec<Error> {
+        self.client.context().take_errors()
+    }
+
+    /// Fails once a record was not delivered or the producer failed for good, and then for ever: what was accepted after
+    /// the lost record may be there without it.
+    ///
+    /// # Errors
+    /// [`Error::Delivery`] with the first record lost; the producer's fatal error.
+    pub fn check(&self) -> Result<(), Error> {
+        if let Some(lost) = self.client.context().undelivered() {
+            return Err(lost);
+        }
+        match self.client.client().fatal_error() {
+            Some((code, reason)) => Err(Error::client("kafka producer", code, &reason)),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until all records accepted so far are acknowledged. Records that other threads produce meanwhile prolong it.
+    ///
+    /// # Errors
+    /// As [`OutputProducer::check`]; [`Error::FlushDeadline`].
+    pub fn flush_until(&self, deadline: Instant) -> Result<(), Error> {
+        loop {
+            let done = ffi::flush_step(&self.client, FLUSH_STEP_MS);
+            self.poll();
+            self.check()?;
+            if done {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::FlushDeadline { queued: self.queue_len() });
+            }
+        }
+    }
+
+    /// Records not yet acknowledged, and events not yet served.
+    #[must_use]
+    pub fn queue_len(&self) -> usize {
+        usize::try_from(self.client.in_flight_count()).unwrap_or(0)
+    }
+}
+
+fn next_keyless(topic: &TopicHandle, partitions: u32) -> u32 {
+    topic.keyless.fetch_add(1, Ordering::Relaxed) % partitions.max(1)
+}
+
+#[inline]
+fn choose(given: Option<i32>, key: Option<&[u8]>, partitions: u32, keyless: u32) -> i32 {
+    given.unwrap_or_else(|| key.map_or(keyless, |k| partition_for(k, partitions)).cast_signed())
+}
+
+fn refusal(topic: &TopicHandle, partition: i32, row: RowRef<'_>, code: Code) -> ProduceError {
+    let bytes = row.key.map_or(0, <[u8]>::len) + row.value.map_or(0, <[u8]>::len);
+    match code {
+        Code::QueueFull => ProduceError::QueueFull,
+        Code::MessageSizeTooLarge => ProduceError::TooLarge { topic: topic.name.clone(), bytes },
+        code => ProduceError::Failed(Error::partition("produce", &topic.name, partition, -1, code, "")),
+    }
+}

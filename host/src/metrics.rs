@@ -1,0 +1,217 @@
+//! Every metric of the host: names, labels, and what a progress line needs of them.
+
+use crate::plan::Plan;
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+use std::sync::{Mutex, PoisonError, atomic::AtomicU64};
+
+/// Counters of one operator.
+#[derive(Clone, Default)]
+pub struct OperatorMetrics {
+    records_in: Counter,
+    records_out: Counter,
+    calls: Counter,
+    faults: Counter,
+}
+
+impl OperatorMetrics {
+    pub(crate) fn records_in(&self, records: usize) {
+        self.records_in.inc_by(records as u64);
+    }
+
+    pub(crate) fn records_out(&self, records: usize) {
+        self.records_out.inc_by(records as u64);
+    }
+
+    pub(crate) fn call(&self) {
+        self.calls.inc();
+    }
+
+    pub(crate) fn fault(&self) {
+        self.faults.inc();
+    }
+}
+
+/// Counters of one source or sink.
+#[derive(Clone, Default)]
+pub struct EdgeMetrics {
+    records: Counter,
+    bytes: Counter,
+}
+
+impl EdgeMetrics {
+    pub(crate) fn add(&self, records: usize, bytes: usize) {
+        self.records.inc_by(records as u64);
+        self.bytes.inc_by(bytes as u64);
+    }
+}
+
+/// All metrics of a job. Cheap to update from any thread.
+pub struct JobMetrics {
+    registry: Mutex<Registry>,
+    operators: Vec<OperatorMetrics>,
+    sources: Vec<EdgeMetrics>,
+    sinks: Vec<EdgeMetrics>,
+    nobody: (OperatorMetrics, EdgeMetrics),
+    epoch: Gauge,
+    lag: Gauge,
+    ready: Gauge,
+    state_bytes: Gauge,
+    restarts: Counter,
+    checkpoints: Counter,
+    checkpoint_bytes: Counter,
+    checkpoint_seconds: Histogram,
+    busy_seconds: Counter<f64, AtomicU64>,
+}
+
+/// What a progress line shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Records read by all sources.
+    pub records_in: u64,
+    /// Records handed to all sinks.
+    pub records_out: u64,
+    /// Records in Kafka that are not read yet; `None` before it is known.
+    pub lag: Option<i64>,
+    /// Last committed epoch.
+    pub epoch: u64,
+    /// Records that their operator could not process.
+    pub faults: u64,
+    /// Bytes of keyed state in memory.
+    pub state_bytes: u64,
+    /// Whether the job is restored and running.
+    pub ready: bool,
+}
+
+impl JobMetrics {
+    /// Registers the metrics of a plan.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        let mut registry = Registry::with_prefix("weir");
+        let operators = register_operators(&mut registry, plan.operators.iter().map(|o| o.id.as_str()));
+        let sources = register_edges(&mut registry, "source", plan.sources.iter().map(|s| s.id.as_str()));
+        let sinks = register_edges(&mut registry, "sink", plan.sinks.iter().map(String::as_str));
+        let this = Self {
+            operators,
+            sources,
+            sinks,
+            nobody: Default::default(),
+            epoch: Gauge::default(),
+            lag: Gauge::default(),
+            ready: Gauge::default(),
+            state_bytes: Gauge::default(),
+            restarts: Counter::default(),
+            checkpoints: Counter::default(),
+            checkpoint_bytes: Counter::default(),
+            checkpoint_seconds: Histogram::new([0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]),
+            busy_seconds: Counter::default(),
+            registry: Mutex::default(),
+        };
+        this.lag.set(-1);
+        registry.register("epoch", "Last committed epoch", this.epoch.clone());
+        registry.register("source_lag_records", "Records in Kafka not yet read; -1 before it is known", this.lag.clone());
+        registry.register("ready", "1 when the job is restored and running", this.ready.clone());
+        registry.register_with_unit("state_memory", "Keyed state in memory", Unit::Bytes, this.state_bytes.clone());
+        registry.register("restarts", "Restarts inside the process", this.restarts.clone());
+        registry.register("checkpoints", "Committed epochs that wrote a checkpoint", this.checkpoints.clone());
+        registry.register_with_unit("checkpoint_written", "Bytes of checkpoint objects", Unit::Bytes, this.checkpoint_bytes.clone());
+        registry.register_with_unit("checkpoint_duration", "Barrier to commit", Unit::Seconds, this.checkpoint_seconds.clone());
+        registry.register_with_unit("worker_busy", "Time in which workers moved records", Unit::Seconds, this.busy_seconds.clone());
+        Self { registry: Mutex::new(registry), ..this }
+    }
+
+    pub(crate) fn operator(&self, index: usize) -> &OperatorMetrics {
+        self.operators.get(index).unwrap_or(&self.nobody.0)
+    }
+
+    pub(crate) fn source(&self, index: usize) -> &EdgeMetrics {
+        self.sources.get(index).unwrap_or(&self.nobody.1)
+    }
+
+    pub(crate) fn sink(&self, index: usize) -> &EdgeMetrics {
+        self.sinks.get(index).unwrap_or(&self.nobody.1)
+    }
+
+    pub(crate) fn set_ready(&self, ready: bool) {
+        self.ready.set(i64::from(ready));
+    }
+
+    pub(crate) fn set_lag(&self, lag: i64) {
+        self.lag.set(lag);
+    }
+
+    pub(crate) fn set_state_bytes(&self, bytes: usize) {
+        self.state_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn restarted(&self) {
+        self.restarts.inc();
+    }
+
+    pub(crate) fn busy(&self, time: std::time::Duration) {
+        self.busy_seconds.inc_by(time.as_secs_f64());
+    }
+
+    pub(crate) fn committed(&self, epoch: u64, bytes: usize, took: std::time::Duration) {
+        self.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
+        if bytes > 0 {
+            self.checkpoints.inc();
+            self.checkpoint_bytes.inc_by(bytes as u64);
+        }
+        self.checkpoint_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Gives guests a place to register their own metrics.
+    pub(crate) fn with_registry<T>(&self, f: impl FnOnce(&mut Registry) -> T) -> T {
+        f(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What a progress line shows.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            records_in: self.sources.iter().map(|s| s.records.get()).sum(),
+            records_out: self.sinks.iter().map(|s| s.records.get()).sum(),
+            lag: Some(self.lag.get()).filter(|l| *l >= 0),
+            epoch: u64::try_from(self.epoch.get()).unwrap_or(0),
+            faults: self.operators.iter().map(|o| o.faults.get()).sum(),
+            state_bytes: u64::try_from(self.state_bytes.get()).unwrap_or(0),
+            ready: self.ready.get() == 1,
+        }
+    }
+
+    /// All metrics in Prometheus' text format (OpenMetrics).
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Encoding into a String fails only when a metric's own encoder does, and these have none.
+        let _ = self.with_registry(|registry| encode(&mut text, registry));
+        text
+    }
+}
+
+/// One counter a label value, under one name.
+fn counters<'i>(registry: &mut Registry, name: String, help: &str, label: &'static str, ids: impl Iterator<Item = &'i str>) -> Vec<Counter> {
+    let family = Family::<[(&'static str, String); 1], Counter>::default();
+    registry.register(name, help, family.clone());
+    ids.map(|id| family.get_or_create(&[(label, id.to_owned())]).clone()).collect()
+}
+
+fn register_operators<'i>(registry: &mut Registry, ids: impl Iterator<Item = &'i str> + Clone) -> Vec<OperatorMetrics> {
+    let mut all = |name: &str, help| counters(registry, format!("operator_{name}"), help, "operator", ids.clone()).into_iter();
+    let ins = all("records_in", "Records given to the operator");
+    let outs = all("records_out", "Records that it emitted");
+    let calls = all("calls", "Calls of its component");
+    let faults = all("faults", "Records that it could not process");
+    let zipped = ins.zip(outs).zip(calls.zip(faults));
+    zipped.map(|((records_in, records_out), (calls, faults))| OperatorMetrics { records_in, records_out, calls, faults }).collect()
+}
+
+fn register_edges<'i>(registry: &mut Registry, kind: &'static str, ids: impl Iterator<Item = &'i str> + Clone) -> Vec<EdgeMetrics> {
+    let records = counters(registry, format!("{kind}_records"), "Records passed", kind, ids.clone());
+    let bytes = counters(registry, format!("{kind}_bytes"), "Bytes of keys and values passed", kind, ids);
+    records.into_iter().zip(bytes).map(|(records, bytes)| EdgeMetrics { records, bytes }).collect()
+}

@@ -1,0 +1,412 @@
+//! What a guest may ask of the host: the imports of `weir:operator`, and WASI without any capability.
+
+use super::{declared::Declarations, metrics::GuestMetrics, wit::imports::weir::operator as wit};
+use crate::{record::{Column, Headers, Origins}, state};
+use std::{collections::HashSet, sync::{Arc, atomic::{AtomicI64, AtomicU64, Ordering}}, time::Duration};
+use wasmtime::{Result, StoreLimits, StoreLimitsBuilder, bail, component::ResourceTable};
+use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+/// A topic partition, file or generator, as guests see the origin of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitName {
+    /// Topic or path.
+    pub topic: String,
+    /// Partition, 0 for what has none.
+    pub partition: i32,
+}
+
+/// The numbers under which an operator and its declared states stand in stored keys. They are given once by name and
+/// kept in every checkpoint's manifest, so that a state may be added anywhere in `init`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateNumbers {
+    /// Number of the operator.
+    pub operator: u16,
+    /// Per declared state, in the order of declaration.
+    pub states: Vec<u16>,
+}
+
+impl StateNumbers {
+    /// The id of the state declared at `position`.
+    #[must_use]
+    pub fn of(&self, position: usize) -> state::StateId {
+        state::StateId { operator: self.operator, state: self.states.get(position).copied().unwrap_or(u16::MAX) }
+    }
+}
+
+/// What the running call is about.
+#[derive(Default)]
+pub(super) struct Call {
+    pub headers: Option<Headers>,
+    pub origins: Origins,
+    pub rows: usize,
+    pub keys: Column,
+    pub shards: Vec<u16>,
+    /// The worker's state, lent for the time of the call.
+    pub state: Option<Box<state::Store>>,
+    metrics: Vec<Observation>,
+}
+
+enum Observation {
+    Add(u32, u64),
+    Set(u32, f64),
+    Observe(u32, Vec<f64>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Init,
+    Call,
+}
+
+/// Data of one instance's store.
+pub(super) struct HostState {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    pub limits: StoreLimits,
+    pub phase: Phase,
+    pub declared: Declarations,
+    pub call: Call,
+    pub clock: Arc<CallClock>,
+    operator: Arc<str>,
+    numbers: Arc<StateNumbers>,
+    splits: Arc<Vec<SplitName>>,
+    metrics: Option<Arc<GuestMetrics>>,
+}
+
+/// Time and randomness of the running call: a repeated call sees the same.
+#[derive(Default)]
+pub(super) struct CallClock {
+    pub now_ms: AtomicI64,
+    pub seed: AtomicU64,
+    drawn: AtomicU64,
+}
+
+impl CallClock {
+    pub fn start(&self, now_ms: i64, seed: u64) {
+        self.now_ms.store(now_ms, Ordering::Relaxed);
+        self.seed.store(seed, Ordering::Relaxed);
+        self.drawn.store(0, Ordering::Relaxed);
+    }
+
+    fn since_epoch(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.now_ms.load(Ordering::Relaxed)).unwrap_or(0))
+    }
+
+    /// The next number of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+    fn draw(&self) -> u64 {
+        let n = self.drawn.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let mut z = self.seed.load(Ordering::Relaxed).wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+struct GuestClock(Arc<CallClock>);
+
+impl HostWallClock for GuestClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+    fn now(&self) -> Duration {
+        self.0.since_epoch()
+    }
+}
+
+impl HostMonotonicClock for GuestClock {
+    fn resolution(&self) -> u64 {
+        1_000_000
+    }
+    fn now(&self) -> u64 {
+        u64::try_from(self.0.since_epoch().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+struct GuestRandom(Arc<CallClock>);
+
+impl rand_core::TryRng for GuestRandom {
+    type Error = std::convert::Infallible;
+    fn try_next_u32(&mut self) -> std::result::Result<u32, Self::Error> {
+        Ok((self.0.draw() >> 32) as u32)
+    }
+    fn try_next_u64(&mut self) -> std::result::Result<u64, Self::Error> {
+        Ok(self.0.draw())
+    }
+    fn try_fill_bytes(&mut self, dst: &mut [u8]) -> std::result::Result<(), Self::Error> {
+        for chunk in dst.chunks_mut(8) {
+            chunk.iter_mut().zip(self.0.draw().to_le_bytes()).for_each(|(to, from)| *to = from);
+        }
+        Ok(())
+    }
+}
+
+impl HostState {
+    pub fn new(operator: Arc<str>, numbers: Arc<StateNumbers>, splits: Arc<Vec<SplitName>>, memory: usize, metrics: Option<Arc<GuestMetrics>>) -> Self {
+        let clock = Arc::new(CallClock::default());
+        let wasi = WasiCtxBuilder::new()
+            .secure_random(GuestRandom(clock.clone()))
+            .insecure_random(GuestRandom(clock.clone()))
+            .insecure_random_seed(0)
+            .wall_clock(GuestClock(clock.clone()))
+            .monotonic_clock(GuestClock(clock.clone()))
+            .build();
+        let limits = StoreLimitsBuilder::new().memory_size(memory).memories(8).tables(32).table_elements(1 << 20).instances(64).build();
+        Self {
+            wasi,
+            table: ResourceTable::new(),
+            limits,
+            phase: Phase::Init,
+            declared: Declarations::default(),
+            call: Call::default(),
+            clock,
+            operator,
+            numbers,
+            splits,
+            metrics,
+        }
+    }
+
+    /// Keeps what the call counted.
+    pub fn keep_metrics(&mut self) {
+        for observation in self.call.metrics.drain(..) {
+            match (&self.metrics, observation) {
+                (Some(metrics), Observation::Add(id, delta)) => metrics.add(id, delta),
+                (Some(metrics), Observation::Set(id, value)) => metrics.set(id, value),
+                (Some(metrics), Observation::Observe(id, values)) => metrics.observe(id, &values),
+                (None, _) => {}
+            }
+        }
+    }
+
+    /// Forgets what the call counted, and what it did to map state.
+    pub fn drop_effects(&mut self) {
+        self.call.metrics.clear();
+        if let Some(state) = &mut self.call.state {
+            state.drop_call();
+        }
+    }
+
+    fn in_init(&self, what: &str) -> Result<()> {
+        if self.phase != Phase::Init {
+            bail!("declare.{what} was called outside init");
+        }
+        Ok(())
+    }
+
+    fn in_call(&self, what: &str) -> Result<()> {
+        if self.phase != Phase::Call {
+            bail!("{what} was called outside process");
+        }
+        Ok(())
+    }
+
+    fn map_space(&self, state: u32) -> Result<state::StateId> {
+        self.in_call("map-state")?;
+        match self.declared.map_position(state) {
+            Some(position) => Ok(self.numbers.of(position)),
+            None => bail!("map state {state} was not declared ({} are)", self.declared.map_states().count()),
+        }
+    }
+
+    /// Keys and shards of `groups`, one entry each.
+    fn grouped(&self, groups: &[u32]) -> Result<(Column, Vec<u16>)> {
+        let (mut keys, mut shards) = (Column::with_capacity(groups.len(), 0), Vec::with_capacity(groups.len()));
+        for &group in groups {
+            let Some(shard) = self.call.shards.get(group as usize) else {
+                bail!("group {group} does not exist: this batch has {} keys", self.call.shards.len());
+            };
+            keys.push_bytes(self.call.keys.bytes(group as usize));
+            shards.push(*shard);
+        }
+        Ok((keys, shards))
+    }
+
+    fn state(&mut self) -> Result<&mut state::Store> {
+        match &mut self.call.state {
+            Some(state) => Ok(state),
+            None => bail!("map-state was called outside a keyed call"),
+        }
+    }
+}
+
+impl WasiView for HostState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+fn to_column(column: wit::columns::Column, rows: usize, what: &str) -> Result<Column> {
+    match Column::from_parts(column.offsets, column.data, column.validity, rows) {
+        Ok(column) => Ok(column),
+        Err(e) => bail!("{what}: {e}"),
+    }
+}
+
+fn from_column(column: &Column) -> wit::columns::Column {
+    let (offsets, data, validity) = column.parts();
+    wit::columns::Column { offsets: offsets.to_vec(), data: data.to_vec(), validity: validity.to_vec() }
+}
+
+impl wit::columns::Host for HostState {}
+
+impl wit::declare::Host for HostState {
+    fn input(&mut self, name: String) -> Result<u32> {
+        self.in_init("input")?;
+        self.declared.input(name)
+    }
+    fn port(&mut self, name: String) -> Result<u8> {
+        self.in_init("port")?;
+        self.declared.port(name)
+    }
+    fn value_state(&mut self, name: String, version: u32) -> Result<u32> {
+        self.in_init("value-state")?;
+        self.declared.value_state(name, version)
+    }
+    fn map_state(&mut self, name: String, version: u32) -> Result<u32> {
+        self.in_init("map-state")?;
+        self.declared.map_state(name, version)
+    }
+    fn counter(&mut self, name: String) -> Result<u32> {
+        self.in_init("counter")?;
+        self.declared.counter(name)
+    }
+    fn gauge(&mut self, name: String) -> Result<u32> {
+        self.in_init("gauge")?;
+        self.declared.gauge(name)
+    }
+    fn histogram(&mut self, name: String, bounds: Vec<f64>) -> Result<u32> {
+        self.in_init("histogram")?;
+        self.declared.histogram(name, bounds)
+    }
+}
+
+impl wit::incoming::Host for HostState {
+    fn watermark(&mut self) -> Result<i64> {
+        self.in_call("incoming.watermark")?;
+        Ok(i64::MIN)
+    }
+    fn processing_time(&mut self) -> Result<i64> {
+        self.in_call("incoming.processing-time")?;
+        Ok(self.clock.now_ms.load(Ordering::Relaxed))
+    }
+    fn seed(&mut self) -> Result<u64> {
+        self.in_call("incoming.seed")?;
+        Ok(self.clock.seed.load(Ordering::Relaxed))
+    }
+    fn read_headers(&mut self) -> Result<Option<wit::columns::Headers>> {
+        self.in_call("incoming.read-headers")?;
+        Ok(self.call.headers.as_ref().map(|headers| {
+            let (offsets, names, values) = headers.parts();
+            wit::columns::Headers { offsets: offsets.to_vec(), names: from_column(names), values: from_column(values) }
+        }))
+    }
+    fn read_origins(&mut self) -> Result<wit::incoming::Origins> {
+        self.in_call("incoming.read-origins")?;
+        let mut names: Vec<String> = Vec::new();
+        let (mut topics, mut partitions, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
+        for i in 0..self.call.rows {
+            let origin = self.call.origins.get(i);
+            let split = self.splits.get(origin.split as usize);
+            let topic = split.map_or("", |s| s.topic.as_str());
+            let at = names.iter().position(|n| n == topic).unwrap_or_else(|| {
+                names.push(topic.to_owned());
+                names.len() - 1
+            });
+            topics.push(at as u32);
+            partitions.push(split.map_or(0, |s| s.partition.cast_unsigned()));
+            offsets.push(origin.offset);
+        }
+        Ok(wit::incoming::Origins { names, topics, partitions, offsets })
+    }
+}
+
+impl wit::map_state::Host for HostState {
+    fn get(&mut self, state: u32, groups: Vec<u32>, keys: wit::columns::Column) -> Result<wit::columns::Column> {
+        let space = self.map_space(state)?;
+        let map_keys = to_column(keys, groups.len(), "map-state.get: keys")?;
+        let (keys, shards) = self.grouped(&groups)?;
+        let mut values = Column::with_capacity(groups.len(), 0);
+        self.state()?.map_get(space, &keys, &shards, &map_keys, &mut values)?;
+        Ok(from_column(&values))
+    }
+    fn put(&mut self, state: u32, groups: Vec<u32>, keys: wit::columns::Column, values: wit::columns::Column) -> Result<()> {
+        let space = self.map_space(state)?;
+        let map_keys = to_column(keys, groups.len(), "map-state.put: keys")?;
+        let values = to_column(values, groups.len(), "map-state.put: values")?;
+        let (keys, shards) = self.grouped(&groups)?;
+        self.state()?.map_put(space, &keys, &shards, &map_keys, &values)?;
+        Ok(())
+    }
+    fn scan(&mut self, state: u32, groups: Vec<u32>, after: wit::columns::Column, limit: u32) -> Result<wit::map_state::Entries> {
+        let space = self.map_space(state)?;
+        let after = to_column(after, groups.len(), "map-state.scan: after")?;
+        let (keys, shards) = self.grouped(&groups)?;
+        let (mut offsets, mut map_keys, mut values) = (vec![0u32], Column::new(), Column::new());
+        for (i, shard) in shards.iter().enumerate() {
+            self.state()?.map_scan(space, keys.bytes(i), *shard, after.get(i), limit as usize, &mut map_keys, &mut values)?;
+            offsets.push(map_keys.len() as u32);
+        }
+        Ok(wit::map_state::Entries { offsets, keys: from_column(&map_keys), values: from_column(&values) })
+    }
+    fn clear(&mut self, state: u32, groups: Vec<u32>) -> Result<()> {
+        let space = self.map_space(state)?;
+        let (keys, shards) = self.grouped(&groups)?;
+        for (i, shard) in shards.iter().enumerate() {
+            self.state()?.map_clear(space, keys.bytes(i), *shard)?;
+        }
+        Ok(())
+    }
+}
+
+impl wit::metrics::Host for HostState {
+    fn add(&mut self, counter: u32, delta: u64) -> Result<()> {
+        self.declared.has_counter(counter)?;
+        self.call.metrics.push(Observation::Add(counter, delta));
+        Ok(())
+    }
+    fn set(&mut self, gauge: u32, value: f64) -> Result<()> {
+        self.declared.has_gauge(gauge)?;
+        self.call.metrics.push(Observation::Set(gauge, value));
+        Ok(())
+    }
+    fn observe(&mut self, histogram: u32, values: Vec<f64>) -> Result<()> {
+        self.declared.has_histogram(histogram)?;
+        self.call.metrics.push(Observation::Observe(histogram, values));
+        Ok(())
+    }
+}
+
+/// Longest log message kept; the rest is cut.
+const LOG_BYTES: usize = 4096;
+
+impl wit::log::Host for HostState {
+    fn write(&mut self, level: wit::log::Level, mut message: String) -> Result<()> {
+        let operator = &*self.operator;
+        let allowed = self.metrics.as_ref().is_none_or(|m| m.may_log());
+        if !allowed {
+            return Ok(());
+        }
+        if message.len() > LOG_BYTES {
+            message.truncate(message.floor_char_boundary(LOG_BYTES));
+        }
+        match level {
+            wit::log::Level::Trace => tracing::trace!(target: "guest", operator, "{message}"),
+            wit::log::Level::Debug => tracing::debug!(target: "guest", operator, "{message}"),
+            wit::log::Level::Info => tracing::info!(target: "guest", operator, "{message}"),
+            wit::log::Level::Warn => tracing::warn!(target: "guest", operator, "{message}"),
+            wit::log::Level::Error => tracing::error!(target: "guest", operator, "{message}"),
+        }
+        Ok(())
+    }
+}
+
+/// Names declared twice are refused: a set of those seen.
+pub(super) fn new_name(seen: &mut HashSet<(u8, String)>, kind: u8, what: &str, name: &str) -> Result<()> {
+    if name.is_empty() || name.len() > 128 {
+        bail!("a {what} must have a name of 1 to 128 bytes");
+    }
+    if !seen.insert((kind, name.to_owned())) {
+        bail!("{what} `{name}` was declared twice");
+    }
+    Ok(())
+}

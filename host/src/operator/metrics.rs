@@ -1,0 +1,86 @@
+//! Counters, gauges and histograms that guests declare, and the limit on what they log.
+
+use super::declared::Declarations;
+use crate::clock;
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+/// Log lines that one operator may write per second; more are counted and dropped.
+const LOG_LINES_PER_SECOND: u32 = 100;
+
+/// Metrics of one operator, shared by its instances.
+pub struct GuestMetrics {
+    counters: Vec<Counter>,
+    gauges: Vec<Gauge<f64, AtomicU64>>,
+    histograms: Vec<Histogram>,
+    second: AtomicI64,
+    lines: AtomicU32,
+    dropped_lines: Counter,
+}
+
+impl GuestMetrics {
+    /// Registers what the component declared under `weir_guest_<operator>_<name>`.
+    #[must_use]
+    pub fn register(declared: &Declarations, operator: &str, registry: &mut Registry) -> Self {
+        let metric_name = |name: &str| format!("guest_{}_{}", clean(operator), clean(name));
+        let dropped_lines = Counter::default();
+        registry.register(metric_name("log_lines_dropped"), "Log lines beyond the limit per second", dropped_lines.clone());
+        let counters = declared.counters.iter().map(|name| {
+            let metric = Counter::default();
+            registry.register(metric_name(name), "Counter of the user function", metric.clone());
+            metric
+        });
+        let counters = counters.collect();
+        let gauges = declared.gauges.iter().map(|name| {
+            let metric = Gauge::default();
+            registry.register(metric_name(name), "Gauge of the user function", metric.clone());
+            metric
+        });
+        let gauges = gauges.collect();
+        let histograms = declared.histograms.iter().map(|(name, bounds)| {
+            let metric = Histogram::new(bounds.iter().copied());
+            registry.register(metric_name(name), "Histogram of the user function", metric.clone());
+            metric
+        });
+        let histograms = histograms.collect();
+        Self { counters, gauges, histograms, second: AtomicI64::new(0), lines: AtomicU32::new(0), dropped_lines }
+    }
+
+    pub(super) fn add(&self, id: u32, delta: u64) {
+        if let Some(counter) = self.counters.get(id as usize) {
+            counter.inc_by(delta);
+        }
+    }
+
+    pub(super) fn set(&self, id: u32, value: f64) {
+        if let Some(gauge) = self.gauges.get(id as usize) {
+            gauge.set(value);
+        }
+    }
+
+    pub(super) fn observe(&self, id: u32, values: &[f64]) {
+        if let Some(histogram) = self.histograms.get(id as usize) {
+            values.iter().for_each(|v| histogram.observe(*v));
+        }
+    }
+
+    pub(super) fn may_log(&self) -> bool {
+        let second = clock::now_ms() / 1000;
+        if self.second.swap(second, Ordering::Relaxed) != second {
+            self.lines.store(0, Ordering::Relaxed);
+        }
+        let allowed = self.lines.fetch_add(1, Ordering::Relaxed) < LOG_LINES_PER_SECOND;
+        if !allowed {
+            self.dropped_lines.inc();
+        }
+        allowed
+    }
+}
+
+/// A part of a name that Prometheus accepts: other characters become `_`.
+fn clean(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+}

@@ -1,0 +1,200 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::fs;
+use std::io::{PipeWriter, Write};
+use std::thread;
+use std::time::Instant;
+
+use weir_spec::{Format, KafkaSource, StartPosition};
+
+use super::*;
+use crate::clock;
+
+fn open(folder: &Path, name: &str, format: Format, position: i64) -> Result<LocalSource, Error> {
+    let spec = weir_spec::FileSource { path: name.into(), format };
+    LocalSource::open(SourceConnector::File(&spec), folder, 4, position, thread::current())
+}
+
+fn file(content: &[u8]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("in"), content).unwrap();
+    folder
+}
+
+fn values(batch: &Batch) -> Vec<(i64, String)> {
+    (0..batch.len()).map(|i| (batch.row(i).origin.offset, String::from_utf8_lossy(batch.row(i).value.unwrap()).into_owned())).collect()
+}
+
+fn owned(expected: &[(i64, &str)]) -> Vec<(i64, String)> {
+    expected.iter().map(|(offset, value)| (*offset, (*value).to_owned())).collect()
+}
+
+#[test]
+fn a_file_gives_its_lines_with_their_offsets_and_ends() {
+    let folder = file("one\r\n\nzwölf\nlast".as_bytes());
+    let mut source = open(folder.path(), "in", Format::Lines, 0).unwrap();
+    let mut batch = Batch::default();
+    let before = clock::now_ms();
+    assert_eq!(source.fetch(100, usize::MAX, &mut batch).unwrap(), Fetched::Records(4));
+    assert_eq!(values(&batch), owned(&[(0, "one"), (5, ""), (6, "zwölf"), (13, "last")]));
+    for i in 0..4 {
+        let row = batch.row(i);
+        assert_eq!((row.key, row.origin.split), (None, 4));
+        assert!((before..=clock::now_ms()).contains(&row.timestamp));
+    }
+    assert_eq!(batch.headers(), None);
+    for _ in 0..2 {
+        assert_eq!(source.fetch(100, usize::MAX, &mut batch).unwrap(), Fetched::End);
+        assert_eq!((source.position(), batch.len()), (17, 4));
+    }
+    assert_eq!(source.next_wake(), None);
+}
+
+#[test]
+fn a_file_that_resumes_at_any_position_gives_the_records_it_would_have_given() {
+    let text: String = (0..2000).map(|n| format!("{n}{}\n", "x".repeat(n % 700))).collect();
+    let folder = file(text.as_bytes());
+    let mut whole = Batch::default();
+    let mut source = open(folder.path(), "in", Format::Lines, 0).unwrap();
+    let mut positions = vec![0];
+    while source.fetch(37, 4000, &mut whole).unwrap() != Fetched::End {
+        positions.push(source.position());
+    }
+    assert!(text.len() > 2 * lines::CHUNK, "more than one read");
+    assert_eq!(values(&whole).iter().map(|(_, value)| format!("{value}\n")).collect::<String>(), text);
+    for position in positions {
+        let mut rest = Batch::default();
+        let mut source = open(folder.path(), "in", Format::Lines, position).unwrap();
+        assert_eq!(source.position(), position);
+        while source.fetch(1000, usize::MAX, &mut rest).unwrap() != Fetched::End {}
+        let expected: Vec<_> = values(&whole).into_iter().filter(|(offset, _)| *offset >= position).collect();
+        assert_eq!(values(&rest), expected);
+    }
+}
+
+#[test]
+fn a_fetch_stops_at_either_limit_and_appends_to_what_is_there() {
+    let folder = file(b"aaaa\nbbbb\ncccc\ndddd\neeee\n");
+    let mut source = open(folder.path(), "in", Format::Lines, 0).unwrap();
+    let mut batch = Batch::default();
+    assert_eq!(source.fetch(2, usize::MAX, &mut batch).unwrap(), Fetched::Records(2));
+    assert_eq!(source.fetch(100, 5, &mut batch).unwrap(), Fetched::Records(2));
+    assert_eq!(source.fetch(0, 0, &mut batch).unwrap(), Fetched::Records(1));
+    assert_eq!((batch.len(), source.position()), (5, 25));
+}
+
+#[test]
+fn what_cannot_be_read_from_there_is_refused_by_name() {
+    let folder = file(b"abc\n");
+    let refused = |name, position| open(folder.path(), name, Format::Lines, position).err().unwrap();
+    assert!(matches!(refused("in", 5), Error::Shorter { length: 4, position: 5, .. }));
+    assert!(matches!(refused("in", -1), Error::Position { split: 4, position: -1 }));
+    assert!(matches!(refused(".", 0), Error::NotAFile { .. }));
+    let absent = refused("absent", 0);
+    assert!(matches!(absent, Error::Open { .. }) && absent.to_string().ends_with("absent"), "{absent}");
+    assert_eq!(open(folder.path(), "in", Format::Lines, 4).unwrap().fetch(1, 1, &mut Batch::default()).unwrap(), Fetched::End);
+    let kafka = KafkaSource {
+        brokers: "localhost:9092".to_owned(),
+        topics: vec!["t".to_owned()],
+        start_position: StartPosition::Earliest,
+        properties: weir_spec::Properties::default(),
+    };
+    let opened = LocalSource::open(SourceConnector::Kafka(&kafka), folder.path(), 4, 0, thread::current());
+    assert!(matches!(opened, Err(Error::NotLocal { split: 4 })));
+}
+
+#[test]
+fn ndjson_fills_all_columns_and_the_time_of_reading_where_there_is_none() {
+    let folder = file(b"{\"key\":\"k\",\"value\":{\"a\": 1},\"timestamp\":7}\n{\"headers\":{\"h\":\"x\"}}\r\n");
+    let mut batch = Batch::default();
+    let before = clock::now_ms();
+    open(folder.path(), "in", Format::Ndjson, 0).unwrap().fetch(10, usize::MAX, &mut batch).unwrap();
+    let (first, second) = (batch.row(0), batch.row(1));
+    assert_eq!((first.key, first.value, first.timestamp), (Some(&b"k"[..]), Some(&b"{\"a\":1}"[..]), 7));
+    assert_eq!((second.key, second.value, second.origin.offset), (None, None, 43));
+    assert!(second.timestamp >= before);
+    assert_eq!(batch.row_headers(0).count(), 0);
+    assert_eq!(batch.row_headers(1).collect::<Vec<_>>(), [(&b"h"[..], Some(&b"x"[..]))]);
+}
+
+#[test]
+fn a_line_that_is_no_envelope_is_named_by_file_line_and_offset_also_after_a_resume() {
+    let folder = file(b"{\"value\":\"1\"}\n{}\n{\"val\":2}\n");
+    for (position, records) in [(0, 2), (14, 1), (17, 0)] {
+        let mut batch = Batch::default();
+        let error = open(folder.path(), "in", Format::Ndjson, position).unwrap().fetch(10, usize::MAX, &mut batch).unwrap_err();
+        assert_eq!(batch.len(), records);
+        assert!(matches!(error, Error::Record { line: 3, offset: 17, .. }), "{error}");
+        assert!(error.to_string().contains("in: line 3, at byte 17, is no record: unknown field \"val\""), "{error}");
+    }
+}
+
+fn piped(format: Format) -> (PipeWriter, LocalSource) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    (writer, LocalSource::Stdin(StdinSource::spawn(reader, format, 4, thread::current()).unwrap()))
+}
+
+/// Fetches as a worker does: waits for the waker when there is nothing.
+fn fetch_waiting(source: &mut LocalSource, into: &mut Batch) -> Result<Fetched, Error> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match source.fetch(1000, usize::MAX, into)? {
+            Fetched::Idle => thread::park_timeout(deadline.saturating_duration_since(Instant::now())),
+            fetched => return Ok(fetched),
+        }
+        assert!(Instant::now() < deadline, "nobody woke the thread");
+    }
+}
+
+#[test]
+fn standard_input_is_idle_until_a_line_is_whole_and_wakes_who_waits() {
+    let (mut writer, mut source) = piped(Format::Lines);
+    let mut batch = Batch::default();
+    assert_eq!(source.fetch(10, usize::MAX, &mut batch).unwrap(), Fetched::Idle);
+    writer.write_all(b"one\ntw").unwrap();
+    assert_eq!(fetch_waiting(&mut source, &mut batch).unwrap(), Fetched::Records(1));
+    assert_eq!(source.position(), 4);
+    assert_eq!(source.fetch(10, usize::MAX, &mut batch).unwrap(), Fetched::Idle);
+    writer.write_all(b"o\nthree").unwrap();
+    assert_eq!(fetch_waiting(&mut source, &mut batch).unwrap(), Fetched::Records(1));
+    drop(writer);
+    assert_eq!(fetch_waiting(&mut source, &mut batch).unwrap(), Fetched::Records(1));
+    assert_eq!(fetch_waiting(&mut source, &mut batch).unwrap(), Fetched::End);
+    assert_eq!(values(&batch), owned(&[(0, "one"), (4, "two"), (8, "three")]));
+    assert_eq!(source.position(), 13);
+}
+
+#[test]
+fn more_input_than_is_read_ahead_arrives_whole_and_in_order() {
+    let (mut writer, mut source) = piped(Format::Lines);
+    let writing = thread::Builder::new().spawn(move || (0..300_000).try_for_each(|n| writeln!(writer, "line {n}"))).unwrap();
+    let mut batch = Batch::default();
+    while fetch_waiting(&mut source, &mut batch).unwrap() != Fetched::End {}
+    writing.join().unwrap().unwrap();
+    assert_eq!(batch.len(), 300_000);
+    assert!(batch.values().iter().enumerate().all(|(n, value)| value.unwrap() == format!("line {n}").as_bytes()));
+}
+
+#[test]
+fn input_that_fails_or_is_no_record_is_an_error_and_not_an_end() {
+    struct Failing(Option<&'static [u8]>);
+    impl std::io::Read for Failing {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let Some(bytes) = self.0.take() else { return Err(io::Error::other("unplugged")) };
+            into[..bytes.len()].copy_from_slice(bytes);
+            Ok(bytes.len())
+        }
+    }
+    let open = |bytes, format| LocalSource::Stdin(StdinSource::spawn(Failing(Some(bytes)), format, 0, thread::current()).unwrap());
+    let mut batch = Batch::default();
+    let mut source = open(b"one\n", Format::Lines);
+    let error = loop {
+        match fetch_waiting(&mut source, &mut batch) {
+            Ok(fetched) => assert_eq!(fetched, Fetched::Records(1)),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(&error, Error::Read { path, source } if path == "standard input" && source.to_string() == "unplugged"));
+    let error = fetch_waiting(&mut open(b"{}\noops\n", Format::Ndjson), &mut batch).unwrap_err();
+    assert!(matches!(error, Error::Record { line: 2, offset: 3, .. }), "{error}");
+}
