@@ -143,8 +143,9 @@ impl JobMetrics {
         self.lag.set(lag);
     }
 
-    pub(crate) fn set_state_bytes(&self, bytes: usize) {
-        self.state_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    /// Adds a worker's change in bytes of state.
+    pub(crate) fn state_bytes_changed(&self, by: i64) {
+        self.state_bytes.inc_by(by);
     }
 
     pub(crate) fn restarted(&self) {

@@ -50,8 +50,14 @@ impl Files {
         &self.list
     }
 
-    /// Takes up a merge that has ended, so that the next manifest names its result.
-    pub fn adopt_merged(&mut self) -> Result<(), Error> {
+    /// Takes up a merge that has ended, so that the next manifest names its result, and tells whether that manifest has
+    /// room for one more file (rule 19). Without room the next epoch waits for the merge under way.
+    pub fn has_room(&mut self) -> Result<bool, Error> {
+        self.adopt_merged()?;
+        Ok(self.list.len() < checkpoint::MAX_FILES)
+    }
+
+    fn adopt_merged(&mut self) -> Result<(), Error> {
         let Some(merging) = &self.merging else { return Ok(()) };
         let Ok(result) = merging.result.try_recv() else { return Ok(()) };
         let merged = result?;

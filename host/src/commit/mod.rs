@@ -28,6 +28,8 @@ use std::{
 
 /// How often clients' events are served while nothing else happens.
 const TICK: Duration = Duration::from_millis(20);
+/// An idle job commits again after this, so that its offsets do not expire (rule 14).
+const RECOMMIT: Duration = Duration::from_secs(3600);
 /// How often the lag is measured.
 const LAG_EVERY: Duration = Duration::from_millis(500);
 
@@ -129,6 +131,8 @@ pub(crate) struct Coordinator {
     pub commit_timeout: Duration,
     /// Last epoch that began.
     pub epoch: u64,
+    /// When something was last committed.
+    pub last_commit: Instant,
 }
 
 /// An epoch between its barrier and its commit.
@@ -145,7 +149,7 @@ impl Coordinator {
     ///
     /// # Errors
     /// What ended the attempt; nothing of the epochs that were not committed is left.
-    pub fn run(mut self) -> Result<u64, Error> {
+    pub fn run(mut self) -> Result<(), Error> {
         let mut exhausted = vec![false; self.workers.len()];
         let mut in_flight: Option<InFlight> = None;
         let mut last_epoch = clock::monotonic();
@@ -172,12 +176,12 @@ impl Coordinator {
                 let last = done.last;
                 self.commit(done)?;
                 if last {
-                    return Ok(self.epoch);
+                    return Ok(());
                 }
             }
             let ending = self.stop.load(Ordering::Relaxed) || exhausted.iter().all(|e| *e);
             let due = clock::since(last_epoch) >= self.interval || self.shared.dirty_bytes.load(Ordering::Relaxed) >= self.dirty_bytes;
-            if in_flight.is_none() && (due || ending) {
+            if in_flight.is_none() && (due || ending) && self.files.has_room()? {
                 last_epoch = clock::monotonic();
                 in_flight = Some(self.begin_epoch(ending));
             }
@@ -208,14 +212,13 @@ impl Coordinator {
     /// The commit. Nothing else in Weir makes an epoch final.
     fn commit(&mut self, done: InFlight) -> Result<(), Error> {
         let mut written = 0;
-        if done.changed {
+        if done.changed || clock::since(self.last_commit) >= RECOMMIT {
             let deadline = clock::monotonic() + self.commit_timeout;
             for producer in &self.producers {
                 producer.flush_until(deadline)?;
             }
             let sinks = self.sync_sinks()?;
             let deltas = done.deltas.into_iter().flatten().map(state::FrozenDelta::into_sorted).collect();
-            self.files.adopt_merged()?;
             let (name, bytes) = self.encode(done.epoch, deltas, sinks)?;
             self.files.store().put_if_absent(&name, &bytes)?;
             let object = self.files.store().open(&name)?;
@@ -225,6 +228,7 @@ impl Coordinator {
             self.log.commit(&metadata, &offsets)?;
             self.files.committed(&object, done.epoch, &mut self.names)?;
             written = bytes.len();
+            self.last_commit = clock::monotonic();
         }
         self.workers.iter().for_each(|w| w.tell(Command::Committed(done.epoch)));
         self.files.spill_if_wanted(&self.shared)?;
@@ -234,8 +238,9 @@ impl Coordinator {
 
     fn sync_sinks(&self) -> Result<Vec<SinkPosition>, Error> {
         let sync = |(id, sink): &(String, Arc<LocalSink>)| {
+            let bytes = sink.bytes();
             sink.flush().map_err(|source| Error::Sink { id: id.clone(), source })?;
-            Ok(SinkPosition { sink: id.clone(), bytes: sink.bytes() })
+            Ok(SinkPosition { sink: id.clone(), bytes })
         };
         self.local_sinks.iter().map(sync).collect()
     }

@@ -14,11 +14,10 @@ use crate::{
     exchange,
     kafka::OutputProducer,
     operator::{Instance, InstanceContext, SplitName, StateNumbers},
-    record::Batch,
     sink::LocalSink,
     source::LocalSource,
     state::{self, StateId},
-    worker::{self, Command, Event, Parts, Reader, Shared, SinkWriter, SourceReader, Worker},
+    worker::{self, Command, Parts, Reader, Shared, SinkWriter, SourceReader, Worker},
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::{
@@ -34,8 +33,8 @@ const CHANNEL: usize = 16;
 /// Memory of a hot entry beside the bytes of its key and value.
 const ENTRY_OVERHEAD: u64 = 96;
 
-/// Runs the job until it ends by itself or is asked to; returns the last epoch.
-pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, fresh: &mut bool) -> Result<u64, Error> {
+/// Runs the job until it ends by itself or is asked to; everything is committed then.
+pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, fresh: &mut bool) -> Result<(), Error> {
     let workers = prepared.workers();
     let kafka_sinks = prepared.job.spec.sinks.iter().filter(|s| s.kafka.is_some()).count();
     let budget = Budget::of(prepared.job.spec.runtime.memory.as_usize(), workers, kafka_sinks);
@@ -94,6 +93,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, f
         dirty_bytes: prepared.job.spec.checkpoint.dirty_bytes.as_usize(),
         commit_timeout: world::BROKER_TIMEOUT,
         epoch: start.epoch,
+        last_commit: clock::monotonic(),
     };
     let outcome = coordinator.run();
     shared.aborted.store(true, Ordering::Relaxed);

@@ -26,7 +26,7 @@ impl Budget {
             disk_cache: eighth,
             fetch_kib: kib(eighth),
             produce_kib: kib(eighth / kafka_sinks.max(1)),
-            held: (eighth / 2 / workers.max(1)).max(1 << 20),
+            held: eighth / 2 / workers.max(1),
         }
     }
 }

@@ -52,6 +52,18 @@ impl From<kafka::CommitError> for Error {
 }
 
 impl Error {
+    /// Whether whoever read standard output has closed it, as `head` does: the end that was asked for.
+    #[must_use]
+    pub fn is_closed_stdout(&self) -> bool {
+        matches!(
+            self,
+            Self::Run(
+                commit::Error::Worker(worker::Error::Sink { source: sink::Error::Closed { .. }, .. })
+                    | commit::Error::Sink { source: sink::Error::Closed { .. }, .. }
+            )
+        )
+    }
+
     /// What is to be done.
     #[must_use]
     pub fn kind(&self) -> Kind {

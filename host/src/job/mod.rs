@@ -188,10 +188,8 @@ pub fn run(prepared: &Prepared, control: &Arc<Control>) -> Result<Summary, Error
         let outcome = attempt::attempt(prepared, control, &dir, &mut fresh);
         prepared.metrics.set_ready(false);
         let error = match outcome {
-            Ok(epoch) => {
-                let snapshot = prepared.metrics.snapshot();
-                return Ok(Summary { records_in: snapshot.records_in, records_out: snapshot.records_out, epoch });
-            }
+            Ok(()) => return Ok(summary(prepared)),
+            Err(error) if error.is_closed_stdout() => return Ok(summary(prepared)),
             Err(error) => error,
         };
         let now = prepared.metrics.snapshot().epoch;
@@ -207,6 +205,11 @@ pub fn run(prepared: &Prepared, control: &Arc<Control>) -> Result<Summary, Error
         wait(pause, control);
         pause = (pause * 2).min(RESTART_LAST);
     }
+}
+
+fn summary(prepared: &Prepared) -> Summary {
+    let snapshot = prepared.metrics.snapshot();
+    Summary { records_in: snapshot.records_in, records_out: snapshot.records_out, epoch: snapshot.epoch }
 }
 
 /// Waits, unless the job is asked to end.

@@ -4,11 +4,11 @@ use super::consumer::partitions_of;
 use super::context::Context;
 use super::error::Error;
 use super::ffi::{self, NewHeaders, ProducerClient, ProducerTopic};
+use super::outbox::{Outbox, choose};
 use super::properties::{Cluster, topic_name};
-use crate::record::{Batch, RowRef, partition_for};
+use crate::record::{Batch, RowRef};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::producer::Producer as _;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -162,38 +162,42 @@ impl OutputProducer {
     ) -> Result<(), ProduceError> {
         let partitions = topic.partitions();
         let keyless = if row.key.is_none() && partition.is_none() { next_keyless(topic, partitions) } else { 0 };
-        let partition = choose(partition, row.key, partitions, keyless);
+        let partition = partition.unwrap_or_else(|| choose(row.key, partitions, keyless));
         topic.topic.produce(partition, row, NewHeaders::copy(headers)).map_err(|code| refusal(topic, partition, row, code))
     }
 
-    /// Produces records `rows` of `batch` as [`OutputProducer::produce`] does, those without a key together, and returns
-    /// how many were accepted: the first of them, all unless the queue filled up or a record was refused. Call again for
-    /// the rest; 0 means that the queue is full.
-    ///
-    /// # Errors
-    /// The first record of `rows` was refused, for another reason than a full queue.
-    pub fn produce_batch(
+    /// Puts `rows` of a batch into an outbox, each with its partition as [`OutputProducer::produce`] chooses it; those
+    /// without a key stay together. What was in the outbox is forgotten.
+    pub fn arrange(
         &self,
         topic: &TopicHandle,
         batch: &Batch,
-        rows: Range<usize>,
+        rows: impl Iterator<Item = usize>,
         partition: Option<i32>,
-    ) -> Result<usize, ProduceError> {
+        outbox: &mut Outbox,
+    ) {
         let partitions = topic.partitions();
-        let keyless = next_keyless(topic, partitions);
+        outbox.refill(batch, rows, partition, partitions, next_keyless(topic, partitions));
+    }
+
+    /// Produces what is in the outbox, rows of the batch that it was arranged from, and returns how many were accepted:
+    /// they are taken out of it. What remains did not fit into the queue: poll and call again, meanwhile doing something else.
+    ///
+    /// # Errors
+    /// The outbox's next row was refused, for another reason than a full queue. [`Outbox::take_next`] takes it out.
+    pub fn produce_batch(&self, topic: &TopicHandle, batch: &Batch, outbox: &mut Outbox) -> Result<usize, ProduceError> {
         let with_headers = batch.headers().is_some();
-        for (accepted, i) in rows.clone().enumerate() {
+        let before = outbox.len();
+        while let Some((partition, i)) = outbox.peek() {
             let row = batch.row(i);
-            let to = choose(partition, row.key, partitions, keyless);
             let headers = if with_headers { NewHeaders::copy(batch.row_headers(i)) } else { None };
-            match topic.topic.produce(to, row, headers) {
-                Ok(()) => {}
-                Err(Code::QueueFull) => return Ok(accepted),
-                Err(_) if accepted > 0 => return Ok(accepted),
-                Err(code) => return Err(refusal(topic, to, row, code)),
-            }
+            match topic.topic.produce(partition, row, headers) {
+                Ok(()) => outbox.take_next(),
+                Err(Code::QueueFull) => break,
+                Err(code) => return Err(refusal(topic, partition, row, code)),
+            };
         }
-        Ok(rows.len())
+        Ok(before - outbox.len())
     }
 
     /// Serves logs, errors and failed deliveries. To be called now and then while producing, and while the queue is full.
@@ -251,11 +255,6 @@ impl OutputProducer {
 
 fn next_keyless(topic: &TopicHandle, partitions: u32) -> u32 {
     topic.keyless.fetch_add(1, Ordering::Relaxed) % partitions.max(1)
-}
-
-#[inline]
-fn choose(given: Option<i32>, key: Option<&[u8]>, partitions: u32, keyless: u32) -> i32 {
-    given.unwrap_or_else(|| key.map_or(keyless, |k| partition_for(k, partitions)).cast_signed())
 }
 
 fn refusal(topic: &TopicHandle, partition: i32, row: RowRef<'_>, code: Code) -> ProduceError {

@@ -145,7 +145,6 @@ pub enum Fault {
 
 /// The imports, generated.
 pub(super) mod imports {
-    #![expect(missing_docs, reason = "generated; the WIT documents each item")]
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "weir:operator/processor",

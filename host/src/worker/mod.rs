@@ -153,6 +153,8 @@ pub(crate) struct Worker {
     barrier: Option<(u64, usize)>,
     exhausted_told: bool,
     dirty: usize,
+    /// Bytes of state last told to the metrics.
+    told_bytes: i64,
     turns: u32,
 }
 
@@ -183,6 +185,7 @@ impl Worker {
             barrier: None,
             exhausted_told: false,
             dirty: 0,
+            told_bytes: 0,
             turns: 0,
         }
     }
@@ -198,14 +201,15 @@ impl Worker {
             match self.turn() {
                 Ok(true) => {}
                 Ok(false) => self.sleep(),
-                Err(Error::Stopped) => return,
+                Err(Error::Stopped) => break,
                 Err(error) => {
                     // A coordinator that is gone already tears the attempt down for another reason.
                     let _ = self.events.send(Event::Failed { worker: self.index, error });
-                    return;
+                    break;
                 }
             }
         }
+        self.shared.metrics.state_bytes_changed(-self.told_bytes);
     }
 
     /// One turn; true when something was done.
@@ -364,6 +368,9 @@ impl Worker {
             self.shared.dirty_bytes.fetch_add(dirty - self.dirty, Ordering::Relaxed);
             self.dirty = dirty;
         }
+        let bytes = i64::try_from(state.bytes()).unwrap_or(i64::MAX);
+        self.shared.metrics.state_bytes_changed(bytes - self.told_bytes);
+        self.told_bytes = bytes;
     }
 
     /// Whether the state has outgrown its budget and nothing can be given back before RocksDB has caught up.

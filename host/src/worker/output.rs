@@ -2,7 +2,7 @@
 
 use super::{Error, Shared};
 use crate::{
-    kafka::{OutputProducer, ProduceError, TopicHandle},
+    kafka::{Outbox, OutputProducer, ProduceError, TopicHandle},
     record::Batch,
     sink::LocalSink,
 };
@@ -37,11 +37,12 @@ pub(super) struct Output {
     held: Option<VecDeque<(usize, Batch)>>,
     held_bytes: usize,
     spare: Vec<Batch>,
+    outbox: Outbox,
 }
 
 impl Output {
     pub fn new(shared: Arc<Shared>, sinks: Vec<SinkWriter>) -> Self {
-        Self { shared, sinks, held: None, held_bytes: 0, spare: Vec::new() }
+        Self { shared, sinks, held: None, held_bytes: 0, spare: Vec::new(), outbox: Outbox::new() }
     }
 
     /// Writes a batch, or holds it back.
@@ -77,34 +78,34 @@ impl Output {
         self.held_bytes > self.shared.settings.held_bytes
     }
 
-    fn write_through(&self, sink: usize, batch: &Batch) -> Result<(), Error> {
-        let Some(writer) = self.sinks.get(sink) else { return Ok(()) };
+    fn write_through(&mut self, sink: usize, batch: &Batch) -> Result<(), Error> {
+        let Some(writer) = self.sinks.get(sink).cloned() else { return Ok(()) };
         self.shared.metrics.sink(sink).add(batch.len(), batch.data_len());
         match writer {
             SinkWriter::Local(local) => local.write(batch).map_err(|source| Error::Sink { id: self.id(sink), source }),
-            SinkWriter::Kafka { producer, topic } => self.produce(sink, producer, topic, batch),
+            SinkWriter::Kafka { producer, topic } => self.produce(sink, &producer, &topic, batch),
         }
     }
 
-    fn produce(&self, sink: usize, producer: &OutputProducer, topic: &TopicHandle, batch: &Batch) -> Result<(), Error> {
-        let mut done = 0;
-        while done < batch.len() {
-            match producer.produce_batch(topic, batch, done..batch.len(), None) {
-                Ok(accepted) => done += accepted,
-                Err(ProduceError::QueueFull) => {}
+    fn produce(&mut self, sink: usize, producer: &OutputProducer, topic: &TopicHandle, batch: &Batch) -> Result<(), Error> {
+        producer.arrange(topic, batch, 0..batch.len(), None, &mut self.outbox);
+        loop {
+            match producer.produce_batch(topic, batch, &mut self.outbox) {
+                Ok(_) | Err(ProduceError::QueueFull) => {}
                 Err(error) => {
-                    let (topic, partition, offset) = self.shared.origin(batch, done);
+                    let row = self.outbox.take_next().unwrap_or(0);
+                    let (topic, partition, offset) = self.shared.origin(batch, row);
                     return Err(Error::Produce { sink: self.id(sink), topic, partition, offset, reason: error.to_string() });
                 }
             }
-            if done < batch.len() {
-                if self.shared.aborted.load(Ordering::Relaxed) {
-                    return Err(Error::Stopped);
-                }
-                std::thread::park_timeout(QUEUE_FULL_WAIT);
+            if self.outbox.is_empty() {
+                return Ok(());
             }
+            if self.shared.aborted.load(Ordering::Relaxed) {
+                return Err(Error::Stopped);
+            }
+            std::thread::park_timeout(QUEUE_FULL_WAIT);
         }
-        Ok(())
     }
 
     fn id(&self, sink: usize) -> String {

@@ -1,0 +1,163 @@
+//! One real Apache Kafka per test binary: a node that `tests/kafka/kafka.sh` starts with the first test that asks for
+//! it, and that ends with the test process, however that ends. A test that ends its broker itself starts its own.
+
+mod offsets;
+mod read;
+mod write;
+
+pub use offsets::Committed;
+pub use read::Received;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use serde_json::{Value, json};
+
+use crate::wait;
+
+/// For one request. Generous: after a kill -9 the broker holds some back until the transaction is cleared.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Name of a cluster's folder, before the pid of its test process and its number in it.
+const FOLDER: &str = "weir-test-kafka-";
+
+/// The broker of this test binary.
+pub fn broker() -> &'static Broker {
+    static BROKER: OnceLock<Broker> = OnceLock::new();
+    BROKER.get_or_init(Broker::start)
+}
+
+/// A running broker. Its data is deleted when it is dropped.
+#[derive(Debug)]
+pub struct Broker {
+    folder: PathBuf,
+    bootstrap: String,
+    topics: AtomicU32,
+}
+
+impl Broker {
+    /// Starts a broker of the caller's own.
+    ///
+    /// # Panics
+    /// When it does not start, with what kafka.sh said.
+    pub fn start() -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        remove_folders_of_ended_tests();
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("{FOLDER}{}-{number}", process::id()));
+        let bootstrap = script(&folder, ["start", "1"]);
+        Self { folder, bootstrap: bootstrap.trim().to_owned(), topics: AtomicU32::new(0) }
+    }
+
+    /// The addresses to start from.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// Kills the broker and starts it again on the same data and port.
+    pub fn kill_and_restart(&self) {
+        script(&self.folder, ["kill", "1"]);
+        script(&self.folder, ["start-node", "1"]);
+    }
+
+    /// A new topic whose name begins with `what`.
+    #[track_caller]
+    pub fn topic(&self, what: &str, partitions: i32) -> String {
+        let name = format!("{what}-{}", self.topics.fetch_add(1, Ordering::Relaxed));
+        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        let created = block_on(self.admin().create_topics([&topic], &admin_options())).expect("the broker answers");
+        assert!(created.iter().all(Result::is_ok), "topic {name} was not created: {created:?}");
+        let client = self.client();
+        wait::until(&format!("topic {name} in the broker's metadata"), TIMEOUT, || {
+            let metadata = client.fetch_metadata(Some(&name), TIMEOUT).expect("the broker's metadata");
+            let leaders = metadata.topics().iter().flat_map(|topic| topic.partitions()).filter(|partition| partition.leader() >= 0);
+            leaders.count() == partitions as usize
+        });
+        name
+    }
+
+    /// The connector of a source of this topic.
+    pub fn source(&self, topic: &str) -> Value {
+        json!({ "kafka": { "brokers": self.bootstrap, "topics": [topic] } })
+    }
+
+    /// The connector of a sink into this topic.
+    pub fn sink(&self, topic: &str) -> Value {
+        json!({ "kafka": { "brokers": self.bootstrap, "topic": topic } })
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap);
+        config
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.config().create().expect("an admin client")
+    }
+
+    fn client(&self) -> BaseConsumer {
+        self.config().create().expect("a client")
+    }
+
+    fn partitions(&self, topic: &str) -> i32 {
+        let client = self.client();
+        let metadata = client.fetch_metadata(Some(topic), TIMEOUT).expect("the broker's metadata");
+        metadata.topics()[0].partitions().len() as i32
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        script(&self.folder, ["wipe"]);
+        // At worst the next test process removes it.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn admin_options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT))
+}
+
+/// The admin client completes its futures on a thread of its own: nothing needs a runtime's drivers.
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
+}
+
+/// Runs kafka.sh on the cluster in `folder`; what it printed.
+///
+/// # Panics
+/// When it fails, with what it said: a missing tool is a failure.
+#[track_caller]
+fn script<A: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = A>) -> String {
+    let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/kafka.sh"))
+        .args(arguments)
+        .env("WEIR_KAFKA_RUN", folder)
+        .env("WEIR_KAFKA_OWNER", process::id().to_string())
+        .env_remove("WEIR_KAFKA_PORT")
+        .output()
+        .expect("kafka.sh runs");
+    assert!(output.status.success(), "kafka.sh failed: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("kafka.sh prints text")
+}
+
+/// A test process ends without dropping the broker that its tests share: a later one removes the data.
+fn remove_folders_of_ended_tests() {
+    for entry in fs::read_dir(std::env::temp_dir()).expect("the folder of temporary files").flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(FOLDER)?.split('-').next());
+        let Some(pid) = pid else { continue };
+        if !Path::new("/proc").join(pid).exists() {
+            // Another test process may be at it too.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The driver of Weir's tests: runs the built binary over files and over a real Kafka, and says what should come out.
+//!
+//! - [`broker`] is one Apache Kafka per test binary; [`weir`] runs and ends the binary; [`guests`] finds the example
+//!   components; [`job`] writes job files.
+//! - [`records`] makes seeded input and compares output; [`model`] computes what is expected, naively and apart from
+//!   the host and the guests.
+//! - [`wait`] waits for conditions.
+//!
+//! What a test needs and is not there, a tool or a binary or a component, fails the test: nothing is skipped. Depends
+//! on no part of the host.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the driver of a test reports by panicking"
+)]
+
+pub mod broker;
+pub mod guests;
+pub mod job;
+pub mod model;
+pub mod records;
+pub mod wait;
+pub mod weir;

@@ -1,0 +1,193 @@
+//! Running the weir binary, and ending it in several ways.
+
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::job::Job;
+use crate::wait;
+
+/// Exit codes of `weir run`.
+pub mod code {
+    /// All done and committed.
+    pub const OK: i32 = 0;
+    /// The start was refused: where the job stood cannot be told for certain.
+    pub const START_REFUSED: i32 = 4;
+    /// Another process has taken the job over.
+    pub const FENCED: i32 = 5;
+    /// A guest stopped the job.
+    pub const GUEST: i32 = 6;
+}
+
+/// The folder of a job: its file, its local input and output, its state. Deleted when dropped.
+#[derive(Debug)]
+pub struct Folder {
+    folder: TempDir,
+    runs: Cell<u32>,
+}
+
+impl Default for Folder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Folder {
+    /// An empty folder.
+    pub fn new() -> Self {
+        Self { folder: tempfile::Builder::new().prefix("weir-test-").tempdir().expect("a temporary folder"), runs: Cell::new(0) }
+    }
+
+    /// A path in it.
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Starts `weir run` on the job with these further arguments.
+    ///
+    /// # Panics
+    /// When the binary has not been built.
+    #[track_caller]
+    pub fn start(&self, job: &Job, arguments: &[&str]) -> Run {
+        let file = self.path("job.yaml");
+        fs::write(&file, job.text()).expect("the job file");
+        let run = self.runs.replace(self.runs.get() + 1);
+        let (stdout, stderr) = (self.path(format!("stdout-{run}")), self.path(format!("stderr-{run}")));
+        let child = Command::new(binary())
+            .arg("run")
+            .arg(&file)
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout).expect("a file for stdout"))
+            .stderr(File::create(&stderr).expect("a file for stderr"))
+            .spawn()
+            .expect("weir starts");
+        Run { child, stdout, stderr }
+    }
+
+    /// Runs the job to its end.
+    #[track_caller]
+    pub fn run(&self, job: &Job, arguments: &[&str], deadline: Duration) -> Outcome {
+        self.start(job, arguments).wait(deadline)
+    }
+}
+
+/// The binary that `cargo build --workspace` puts beside the folder of the test executables.
+#[track_caller]
+fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this test");
+    let path = test.ancestors().nth(2).expect("tests lie in target/debug/deps").join("weir");
+    assert!(path.is_file(), "there is no weir binary at {}: build it with cargo build --workspace", path.display());
+    path
+}
+
+/// A running weir. Killed when dropped, also by a test that panics.
+#[derive(Debug)]
+pub struct Run {
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Run {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written to stderr so far.
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.stderr).expect("the file of stderr")).into_owned()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// After `deadline`, with what it wrote to stderr.
+    #[track_caller]
+    pub fn wait(mut self, deadline: Duration) -> Outcome {
+        match self.ended_within(deadline) {
+            Some(status) => self.outcome(status),
+            None => panic!("weir did not end within {deadline:?}; its stderr:\n{}", self.stderr()),
+        }
+    }
+
+    /// Whether it ends by itself within a time.
+    pub fn ended_within(&mut self, time: Duration) -> Option<ExitStatus> {
+        wait::for_some(time, || self.child.try_wait().expect("the state of a child"))
+    }
+
+    /// Fails the test when it has ended by itself, with what it wrote to stderr.
+    #[track_caller]
+    pub fn assert_running(&mut self) {
+        if let Some(status) = self.ended_within(Duration::ZERO) {
+            panic!("weir ended by itself: {status}; its stderr:\n{}", self.stderr());
+        }
+    }
+
+    /// Ends it with SIGKILL and waits until it is gone.
+    ///
+    /// # Panics
+    /// When it had ended before.
+    #[track_caller]
+    pub fn kill_9(mut self) {
+        self.assert_running();
+        self.child.kill().expect("SIGKILL");
+        self.child.wait().expect("the end of a killed process");
+    }
+
+    /// Asks it to end, with SIGTERM.
+    #[track_caller]
+    pub fn terminate(&mut self) {
+        // It has not been waited for, so its pid cannot be another process's.
+        self.assert_running();
+        let status = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &self.pid().to_string()]).status();
+        assert!(status.expect("sh runs").success(), "SIGTERM could not be sent");
+    }
+
+    fn outcome(&self, status: ExitStatus) -> Outcome {
+        Outcome { status, stdout: fs::read(&self.stdout).expect("the file of stdout"), stderr: self.stderr() }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // Both fail only when it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit status.
+    pub status: ExitStatus,
+    /// All it wrote to stdout.
+    pub stdout: Vec<u8>,
+    /// All it wrote to stderr.
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// Fails the test unless the exit code is `code`, with stderr.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.status.code(), Some(code), "weir ended with {}; its stderr:\n{}", self.status, self.stderr);
+        self
+    }
+
+    /// Fails the test unless stderr holds each of `texts`.
+    #[track_caller]
+    pub fn expect_named(self, texts: &[&str]) -> Self {
+        for text in texts {
+            assert!(self.stderr.contains(text), "stderr does not name `{text}`:\n{}", self.stderr);
+        }
+        self
+    }
+}

@@ -1,0 +1,195 @@
+//! Golden cases: what example guests make of more than a thousand records, through files and through a real broker,
+//! with one worker and several, in batches of one record, and with a fresh instance for every batch.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use weir_tests::broker::{Received, broker};
+use weir_tests::job::{Job, operator};
+use weir_tests::model;
+use weir_tests::records::{self, Record, assert_equal_by_key};
+use weir_tests::weir::{Folder, code};
+
+const RECORDS: usize = 1_500;
+const DEADLINE: Duration = Duration::from_secs(60);
+const PARTITIONS: i32 = 4;
+
+/// How a case is run: none of these may change what comes out.
+const VARIANTS: [(&str, &[&str]); 4] = [
+    ("one-worker", &["--workers", "1"]),
+    ("four-workers", &["--workers", "4"]),
+    ("single-records", &["--workers", "4", "--batch-records", "1"]),
+    ("fresh-instances", &["--workers", "4", "--fresh-instance-per-batch"]),
+];
+
+struct Case {
+    name: &'static str,
+    input: Vec<Record>,
+    /// A chain; the first reads the source `in`, the last is written to the sink.
+    operators: Vec<Value>,
+    expected: Vec<Record>,
+    /// Whether time and headers of the output follow from the input, however its partitions interleave.
+    whole: bool,
+}
+
+fn copy() -> Case {
+    let input = records::mixed(1, RECORDS);
+    Case { name: "copy", operators: vec![], expected: model::copy(&input), input, whole: true }
+}
+
+fn passthrough() -> Case {
+    let input = records::mixed(2, RECORDS);
+    let operators = vec![operator("flip", "passthrough", "in", json!({}))];
+    Case { name: "passthrough", operators, expected: model::passthrough(&input), input, whole: true }
+}
+
+fn filter_map() -> Case {
+    let input = records::mixed(3, RECORDS);
+    let operators = vec![operator("cats", "filter-map", "in", json!({ "config": { "contains": "cat" } }))];
+    Case { name: "filter-map", operators, expected: model::filter_map(&input, "cat"), input, whole: true }
+}
+
+fn word_count() -> Case {
+    let input = records::lines(4, RECORDS);
+    let operators = vec![operator("split", "split", "in", json!({})), operator("count", "count", "split", json!({ "key": "record" }))];
+    Case { name: "word-count", operators, expected: model::word_count(&input), input, whole: false }
+}
+
+fn keyed_average() -> Case {
+    let input = records::numbers(5, RECORDS);
+    let operators = vec![operator("average", "keyed-average", "in", json!({ "key": "record", "onError": "skip" }))];
+    Case { name: "keyed-average", operators, expected: model::keyed_average(&input), input, whole: true }
+}
+
+fn map_counts() -> Case {
+    let input = records::commands(6, RECORDS);
+    let more = json!({ "key": "record", "onError": "skip", "config": { "prefetch": true, "page": 3 } });
+    let operators = vec![operator("counts", "map-counts", "in", more)];
+    Case { name: "map-counts", operators, expected: model::map_counts(&input), input, whole: true }
+}
+
+impl Case {
+    fn job(&self, variant: &str, source: Value, sink: Value) -> Job {
+        let mut job = Job::new(format!("{}-{variant}", self.name)).source("in", source);
+        let mut last = "in";
+        for operator in &self.operators {
+            job = job.operator(operator.clone());
+            last = operator["id"].as_str().unwrap();
+        }
+        job.sink("out", &[last], sink)
+    }
+
+    fn check(&self, variant: &str, actual: Vec<Record>) {
+        let comparable = |records: Vec<Record>| if self.whole { records } else { records.into_iter().map(Record::bare).collect() };
+        let what = format!("{} {variant}", self.name);
+        assert!(!self.expected.is_empty());
+        assert_equal_by_key(&what, &comparable(actual), &comparable(self.expected.clone()));
+    }
+
+    fn over_files(&self) {
+        let folder = Folder::new();
+        records::write(&folder.path("in.ndjson"), &self.input);
+        for (variant, arguments) in VARIANTS {
+            let out = format!("{variant}.ndjson");
+            let source = json!({ "file": { "path": "in.ndjson", "format": "ndjson" } });
+            let job = self.job(variant, source, json!({ "file": { "path": out, "format": "ndjson" } }));
+            folder.run(&job, arguments, DEADLINE).expect(code::OK);
+            self.check(variant, records::read(&folder.path(out)));
+        }
+    }
+
+    fn over_kafka(&self) {
+        let broker = broker();
+        let folder = Folder::new();
+        let input = broker.topic(self.name, PARTITIONS);
+        broker.produce(&input, &self.input);
+        let partitions = partitions_of_keys(&broker.consume(&input));
+        for (variant, arguments) in VARIANTS {
+            let output = broker.topic(&format!("{}-{variant}", self.name), PARTITIONS);
+            let job = self.job(variant, broker.source(&input), broker.sink(&output));
+            folder.run(&job, &[arguments, &["--until-end"]].concat(), DEADLINE).expect(code::OK);
+            assert!(broker.is_at_end(&job.group(), &input), "{} {variant}: the committed offsets are not the ends", self.name);
+            let received = broker.consume(&output);
+            for (key, partition) in partitions_of_keys(&received) {
+                let by_other_producer = partitions.get(&key).copied().unwrap_or(partition);
+                assert_eq!(partition, by_other_producer, "{} {variant}: partition of key {key:?}", self.name);
+            }
+            self.check(variant, received.into_iter().map(|received| received.record).collect());
+        }
+    }
+}
+
+/// The partition of each key.
+fn partitions_of_keys(received: &[Received]) -> HashMap<Vec<u8>, i32> {
+    let mut partitions = HashMap::new();
+    for Received { partition, record, .. } in received {
+        if let Some(key) = &record.key {
+            let first = *partitions.entry(key.clone()).or_insert(*partition);
+            assert_eq!(*partition, first, "{record:?} lies apart from others of its key");
+        }
+    }
+    partitions
+}
+
+#[test]
+fn a_copy_over_files_changes_nothing() {
+    copy().over_files();
+}
+
+#[test]
+fn a_copy_over_kafka_changes_nothing() {
+    copy().over_kafka();
+}
+
+#[test]
+fn passthrough_over_files_equals_the_model() {
+    passthrough().over_files();
+}
+
+#[test]
+fn passthrough_over_kafka_equals_the_model() {
+    passthrough().over_kafka();
+}
+
+#[test]
+fn filter_map_over_files_equals_the_model() {
+    filter_map().over_files();
+}
+
+#[test]
+fn filter_map_over_kafka_equals_the_model() {
+    filter_map().over_kafka();
+}
+
+#[test]
+fn word_count_over_files_equals_the_model() {
+    word_count().over_files();
+}
+
+#[test]
+fn word_count_over_kafka_equals_the_model() {
+    word_count().over_kafka();
+}
+
+#[test]
+fn keyed_average_over_files_equals_the_model() {
+    keyed_average().over_files();
+}
+
+#[test]
+fn keyed_average_over_kafka_equals_the_model() {
+    keyed_average().over_kafka();
+}
+
+#[test]
+fn map_counts_over_files_equals_the_model() {
+    map_counts().over_files();
+}
+
+#[test]
+fn map_counts_over_kafka_equals_the_model() {
+    map_counts().over_kafka();
+}
