@@ -22,6 +22,11 @@ pub fn since(start: Instant) -> Duration {
     start.elapsed()
 }
 
+/// Waits. For what cannot be told to stop and nobody can wake; whatever can be, waits on its channel.
+pub(crate) fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// A new id, unique among all processes: 16 hexadecimal digits of randomness.
 #[must_use]
 pub fn unique_id() -> String {

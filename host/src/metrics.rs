@@ -156,6 +156,11 @@ impl JobMetrics {
         self.busy_seconds.inc_by(time.as_secs_f64());
     }
 
+    /// The epoch from which the job goes on.
+    pub(crate) fn resumed(&self, epoch: u64) {
+        self.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
+    }
+
     pub(crate) fn committed(&self, epoch: u64, bytes: usize, took: std::time::Duration) {
         self.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
         if bytes > 0 {
@@ -195,7 +200,13 @@ impl JobMetrics {
 }
 
 /// One counter a label value, under one name.
-fn counters<'i>(registry: &mut Registry, name: String, help: &str, label: &'static str, ids: impl Iterator<Item = &'i str>) -> Vec<Counter> {
+fn counters<'i>(
+    registry: &mut Registry,
+    name: String,
+    help: &str,
+    label: &'static str,
+    ids: impl Iterator<Item = &'i str>,
+) -> Vec<Counter> {
     let family = Family::<[(&'static str, String); 1], Counter>::default();
     registry.register(name, help, family.clone());
     ids.map(|id| family.get_or_create(&[(label, id.to_owned())]).clone()).collect()

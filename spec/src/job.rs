@@ -59,6 +59,11 @@ pub struct Metadata {
     /// A DNS-1123 label. Part of the transactional id and of the state's place: a job renamed is another job.
     #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"), length(max = 63))]
     pub name: String,
+    /// Kubernetes namespace, a DNS-1123 label. The same document goes to `kubectl apply`, so it is accepted; no effect on
+    /// a local run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"), length(max = 63))]
+    pub namespace: Option<String>,
     /// Kubernetes labels; no effect on a local run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,

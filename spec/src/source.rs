@@ -103,16 +103,23 @@ pub enum StartPosition {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Format {
-    /// One record a line: the line's bytes, without its end, are the value. Read: the key is null and the time is when
-    /// the line was read. Written: the value and a line feed; key, time and headers are dropped, a null value is an
-    /// empty line.
+    /// One record a line. Read: the line's bytes without its end (`\n` or `\r\n`) are the value, the key is null and the
+    /// time is when the line was read. Written: `key TAB value`, or the value alone where the key is null; a null value
+    /// is written as an empty one; time and headers are dropped. Bytes are written as they are, so a line feed in a
+    /// value makes two lines of it.
     #[default]
     Lines,
-    /// One JSON object a line: `{"key": …, "value": …, "timestamp": …, "headers": {…}}`. `key` and `value` are strings
-    /// or null; bytes that are not UTF-8 stand as base64 in `keyBase64` and `valueBase64` instead. `timestamp` is the
-    /// event time in milliseconds since 1970 as an integer. `headers` is a map from name to string or null. Read: what
-    /// is absent is null, the time is when the line was read, and other fields are refused. Written: all of `key`,
-    /// `value` and `timestamp`; `headers` only where there are some.
+    /// One JSON object a line: `{"key": …, "value": …, "timestamp": …, "headers": …}`, in which nothing is lost.
+    ///
+    /// `key` is a string or null. `value` is a string, null, or any other JSON, which stands for its own text without
+    /// the whitespace between its tokens. Bytes that are not UTF-8 stand as padded base64 in `keyBase64` and
+    /// `valueBase64` instead. `timestamp` is the event time in milliseconds since 1970, an integer. `headers` is an
+    /// object, or a list of `[name, value]` where names repeat; a header's value is a string, null or
+    /// `{"base64": …}`.
+    ///
+    /// Read: every field may be absent; without `timestamp` the time is when the line was read. Other fields, and a
+    /// field given twice, are refused. Written: `key`, `value` and `timestamp` always, `headers` only where there are
+    /// some; a value always as a string or null, also where it is JSON.
     Ndjson,
 }
 

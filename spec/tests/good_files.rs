@@ -50,6 +50,7 @@ fn the_full_file_comes_to_what_it_says() {
 fn what_is_left_out_has_its_documented_default() {
     let job = weir_spec::parse(SMALLEST, "copy.yaml").unwrap();
     assert_eq!(job.spec.shards, 32);
+    assert_eq!(job.metadata.namespace, None);
     assert_eq!(job.checkpoint_path(), PathBuf::from(".weir/copy"));
     assert_eq!(serde_json::to_value(&job.spec.checkpoint).unwrap(), serde_json::json!({"interval": "1s", "dirtyBytes": "64MiB"}));
     assert_eq!(
@@ -96,6 +97,15 @@ fn anchors_and_merge_keys_spare_repetition() {
     let job = weir_spec::parse(&text, "good.yaml").unwrap();
     let SinkConnector::Kafka(kafka) = job.spec.sinks[0].connector() else { unreachable!() };
     assert_eq!(kafka.brokers, "localhost:9092,other:9093");
+}
+
+#[test]
+fn a_namespace_is_accepted_and_moves_no_local_state() {
+    let named = weir_spec::parse(&SMALLEST.replace("name: copy", "name: copy, namespace: streams"), "copy.yaml").unwrap();
+    let plain = weir_spec::parse(SMALLEST, "copy.yaml").unwrap();
+    assert_eq!(named.metadata.namespace.as_deref(), Some("streams"));
+    assert_eq!(named.checkpoint_path(), plain.checkpoint_path());
+    assert_eq!(named.spec, plain.spec);
 }
 
 #[test]

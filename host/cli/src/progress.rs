@@ -66,7 +66,7 @@ pub fn live_line(job: &str, time: Duration, snapshot: Option<&Snapshot>, rates: 
 }
 
 /// The same as a log event, for whoever collects logs.
-pub fn log_event(snapshot: &Snapshot, rates: Rates) {
+pub fn log_event(message: &str, snapshot: &Snapshot, rates: Rates) {
     tracing::info!(
         records_in = snapshot.records_in,
         records_out = snapshot.records_out,
@@ -77,13 +77,18 @@ pub fn log_event(snapshot: &Snapshot, rates: Rates) {
         errors = snapshot.faults,
         state_bytes = snapshot.state_bytes,
         ready = snapshot.ready,
-        "running"
+        "{message}"
     );
+}
+
+/// Rates over a whole run.
+pub fn mean(time: Duration, snapshot: &Snapshot) -> Rates {
+    rates(time, snapshot.records_in, snapshot.records_out)
 }
 
 /// One line on a whole run.
 pub fn summary(job: &str, time: Duration, snapshot: &Snapshot) -> String {
-    let mean = rates(time, snapshot.records_in, snapshot.records_out);
+    let mean = mean(time, snapshot);
     let errors = if snapshot.faults == 1 { "error" } else { "errors" };
     format!(
         "{job}: {} records in, {} out in {} ({}/s in), epoch {}, {} {errors}",

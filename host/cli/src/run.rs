@@ -5,7 +5,7 @@ use crate::edge::Edge;
 use crate::exit::{Failure, INTERRUPTED};
 use crate::http::{self, Probes};
 use crate::logging::Format;
-use crate::progress::{Meter, live_line, log_event, summary};
+use crate::progress::{Meter, live_line, log_event, mean, summary};
 use crate::terminal::Terminal;
 use std::io::{IsTerminal, stdout};
 use std::net::{SocketAddr, TcpListener};
@@ -187,14 +187,18 @@ impl Watch {
             && now.duration_since(*logged) >= LOG
         {
             *logged = now;
-            log_event(&snapshot, rates);
+            log_event("running", &snapshot, rates);
         }
     }
 
     fn end(&self, result: Result<(), job::Error>) -> Result<ExitCode, Failure> {
         self.voice.terminal.status("");
         if let Some(metrics) = self.metrics.get() {
-            self.voice.say(&summary(&self.name, self.begun.elapsed(), &metrics.snapshot()));
+            let (time, snapshot) = (self.begun.elapsed(), metrics.snapshot());
+            match self.voice.format {
+                Format::Text => self.voice.say(&summary(&self.name, time, &snapshot)),
+                Format::Json => log_event("ended", &snapshot, mean(time, &snapshot)),
+            }
         }
         match result {
             Ok(()) => Ok(ExitCode::SUCCESS),

@@ -17,27 +17,53 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Does what was asked of a topic.
 pub fn run(args: &Topics, terminal: &Terminal) -> Result<(), Failure> {
-    let cluster = Cluster::new(&args.brokers, BTreeMap::new()).map_err(failure)?;
-    let admin = Admin::new(&cluster, TIMEOUT).map_err(failure)?;
-    match &args.command {
-        TopicsCommand::List => terminal::print(&list(&admin.list().map_err(failure)?)),
-        TopicsCommand::Create(create) => self::create(&admin, create, terminal),
-        TopicsCommand::Describe { topic } => terminal::print(&describe(&admin.describe(topic).map_err(failure)?)),
-        TopicsCommand::Produce(produce) => self::produce(&admin, produce, terminal),
-        TopicsCommand::Consume(consume) => self::consume(&admin, consume),
+    command(args, terminal).map_err(|end| match end {
+        End::Kafka(error) => failure(error, &args.brokers),
+        End::Failed(failure) => failure,
+    })
+}
+
+/// How a command ends before its end.
+enum End {
+    Kafka(Error),
+    Failed(Failure),
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        Self::Kafka(error)
     }
 }
 
+impl From<Failure> for End {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+fn command(args: &Topics, terminal: &Terminal) -> Result<(), End> {
+    let cluster = Cluster::new(&args.brokers, BTreeMap::new())?;
+    let admin = Admin::new(&cluster, TIMEOUT)?;
+    match &args.command {
+        TopicsCommand::List => terminal::print(&list(&admin.list()?))?,
+        TopicsCommand::Create(create) => self::create(&admin, create, terminal)?,
+        TopicsCommand::Describe { topic } => terminal::print(&describe(&admin.describe(topic)?))?,
+        TopicsCommand::Produce(produce) => self::produce(&admin, produce, terminal)?,
+        TopicsCommand::Consume(consume) => self::consume(&admin, consume)?,
+    }
+    Ok(())
+}
+
 /// What the caller named wrongly is theirs to mend; all else is the cluster's.
-fn failure(error: Error) -> Failure {
-    let kind = match error {
+fn failure(error: Error, brokers: &str) -> Failure {
+    let kind = match &error {
         Error::OwnedProperty { .. }
         | Error::Configuration { .. }
         | Error::TopicName { .. }
         | Error::MissingTopic { .. }
         | Error::MissingPartition { .. }
         | Error::TopicExists { .. } => Kind::BadJob,
-        _ => Kind::World,
+        _ => return Failure::world(format_args!("brokers {brokers}: {error}")),
     };
     Failure::new(kind, error)
 }
@@ -51,9 +77,9 @@ fn list(topics: &[(String, usize)]) -> String {
     text
 }
 
-fn create(admin: &Admin, create: &CreateTopic, terminal: &Terminal) -> Result<(), Failure> {
+fn create(admin: &Admin, create: &CreateTopic, terminal: &Terminal) -> Result<(), End> {
     let configs: Vec<(&str, &str)> = create.configs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    admin.create(&create.topic, create.partitions, &configs).map_err(failure)?;
+    admin.create(&create.topic, create.partitions, &configs)?;
     terminal.line(&format!("created topic {} with {} partitions", create.topic, create.partitions));
     Ok(())
 }
@@ -77,11 +103,11 @@ fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
     let _ = writeln!(text, "{content}");
 }
 
-fn produce(admin: &Admin, produce: &Produce, terminal: &Terminal) -> Result<(), Failure> {
+fn produce(admin: &Admin, produce: &Produce, terminal: &Terminal) -> Result<(), End> {
     let mut lines = Lines { input: io::stdin().lock(), separator: produce.key_separator.as_deref(), number: 0, failed: None };
-    let produced = admin.produce(&produce.topic, lines.by_ref()).map_err(failure)?;
+    let produced = admin.produce(&produce.topic, lines.by_ref())?;
     terminal.line(&format!("produced {} records to {}", grouped(produced), produce.topic));
-    lines.failed.map_or(Ok(()), Err)
+    lines.failed.map_or(Ok(()), |failure| Err(failure.into()))
 }
 
 /// Lines of an input as records; ends at the first that is none, and keeps why.
@@ -124,7 +150,7 @@ fn split(bytes: &[u8], separator: &[u8]) -> Option<Line> {
     Some(Line { key: bytes.get(..at).map(Into::into), value: bytes.get(at + separator.len()..).map(Into::into) })
 }
 
-fn consume(admin: &Admin, consume: &Consume) -> Result<(), Failure> {
+fn consume(admin: &Admin, consume: &Consume) -> Result<(), End> {
     let from = if consume.from_beginning { Position::Earliest } else { Position::Latest };
     if consume.count == Some(0) {
         return Ok(());
@@ -139,8 +165,8 @@ fn consume(admin: &Admin, consume: &Consume) -> Result<(), Failure> {
     });
     // Records already read are shown even when the next could not be.
     let flushed = printer.end();
-    end.map_err(failure)?;
-    flushed
+    end?;
+    Ok(flushed?)
 }
 
 /// Prints records until enough are printed or nobody reads them.
@@ -249,7 +275,8 @@ mod tests {
 
     #[test]
     fn what_the_caller_named_wrongly_is_told_from_what_the_cluster_did() {
-        assert_eq!(failure(Error::MissingTopic { topic: "t".into() }).kind, Kind::BadJob);
-        assert_eq!(failure(Error::Authentication { reason: "no".into() }).kind, Kind::World);
+        assert_eq!(failure(Error::MissingTopic { topic: "t".into() }, "b:1").kind, Kind::BadJob);
+        let refused = failure(Error::Authentication { reason: "no".into() }, "b:1");
+        assert_eq!(refused, Failure { kind: Kind::World, message: "brokers b:1: authentication failed: no".into() });
     }
 }

@@ -114,7 +114,7 @@ mod tests {
     fn what_is_merged_next() {
         let mut hiding = files(&[100 * MIB, 2 * MIB]);
         hiding[1].tombstones = hiding[0].entries / 2 + 1;
-        let steep: Vec<u64> = (0..33).map(|i| 100 * KIB << (33 - i)).collect();
+        let steep: Vec<u64> = (0..33).map(|i| (100 * KIB) << (33 - i)).collect();
         let rows: [(&str, Vec<FileRef>, Option<Range<usize>>); 9] = [
             ("nothing", files(&[]), None),
             ("a base alone", files(&[MIB]), None),

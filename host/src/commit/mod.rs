@@ -8,11 +8,13 @@ mod files;
 mod log;
 
 pub(crate) use files::Files;
-pub(crate) use log::{CommitLog, SplitOffset};
 pub use log::LogError;
+pub(crate) use log::{CommitLog, SplitOffset};
 
 use crate::{
-    checkpoint::{self, CommitMetadata, MANIFEST_FORMAT, Manifest, ManifestRef, Mode, Names, OperatorState, SinkPosition, SplitPosition, Writer},
+    checkpoint::{
+        self, CommitMetadata, MANIFEST_FORMAT, Manifest, ManifestRef, Mode, Names, OperatorState, SinkPosition, SplitPosition, Writer,
+    },
     clock, kafka,
     metrics::JobMetrics,
     sink::LocalSink,
@@ -21,7 +23,10 @@ use crate::{
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::{
-    sync::{Arc, Weak, atomic::{AtomicBool, Ordering}},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::Thread,
     time::{Duration, Instant},
 };
@@ -223,7 +228,8 @@ impl Coordinator {
             self.files.store().put_if_absent(&name, &bytes)?;
             let object = self.files.store().open(&name)?;
             let manifest = ManifestRef { name, checksum: object.checksum() };
-            let metadata = CommitMetadata { epoch: done.epoch, manifest: Some(manifest), ..CommitMetadata::empty(&self.run.id, Mode::Alone) };
+            let metadata =
+                CommitMetadata { epoch: done.epoch, manifest: Some(manifest), ..CommitMetadata::empty(&self.run.id, Mode::Alone) };
             let offsets: Vec<_> = self.splits.iter().filter(|s| s.kafka).map(SplitInfo::offset).collect();
             self.log.commit(&metadata, &offsets)?;
             self.files.committed(&object, done.epoch, &mut self.names)?;
@@ -248,7 +254,8 @@ impl Coordinator {
     /// The epoch's object: its changes, and the manifest as footer.
     fn encode(&mut self, epoch: u64, deltas: Vec<state::SortedDelta>, sinks: Vec<SinkPosition>) -> Result<(String, Vec<u8>), Error> {
         let name = self.names.epoch(epoch);
-        let position = |s: &SplitInfo| SplitPosition { source: s.source.clone(), topic: s.topic.clone(), partition: s.partition, next: s.next };
+        let position =
+            |s: &SplitInfo| SplitPosition { source: s.source.clone(), topic: s.topic.clone(), partition: s.partition, next: s.next };
         let manifest = Manifest {
             format: MANIFEST_FORMAT,
             run: self.run.id.clone(),

@@ -74,6 +74,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, f
     }
     drop(events);
     start_reading(&world, &start)?;
+    prepared.metrics.resumed(start.epoch);
     prepared.metrics.set_ready(true);
     let coordinator = Coordinator {
         shared: shared.clone(),
@@ -188,8 +189,7 @@ impl Threads {
 fn instances(prepared: &Prepared, numbers: &[StateNumbers], shared: &Shared) -> Result<Vec<Instance>, Error> {
     let mut instances = Vec::with_capacity(prepared.loaded.len());
     for ((loaded, numbers), metrics) in prepared.loaded.iter().zip(numbers).zip(&prepared.guest_metrics) {
-        let context =
-            InstanceContext { numbers: Arc::new(numbers.clone()), splits: shared.splits.clone(), metrics: Some(metrics.clone()) };
+        let context = InstanceContext { numbers: Arc::new(numbers.clone()), splits: shared.splits.clone(), metrics: Some(metrics.clone()) };
         let mut instance = Instance::new(loaded.clone(), context);
         instance.warm()?;
         instances.push(instance);
@@ -198,7 +198,11 @@ fn instances(prepared: &Prepared, numbers: &[StateNumbers], shared: &Shared) -> 
 }
 
 /// Per operator the ends of its exchange, one pair a worker; none where nothing has to be exchanged.
-fn connect(prepared: &Prepared, shared: &Shared, workers: usize) -> Vec<Option<std::collections::VecDeque<(exchange::Outbox, exchange::Inbox)>>> {
+fn connect(
+    prepared: &Prepared,
+    shared: &Shared,
+    workers: usize,
+) -> Vec<Option<std::collections::VecDeque<(exchange::Outbox, exchange::Inbox)>>> {
     let settings = &shared.settings;
     let ends = |(operator, loaded): (&crate::plan::OperatorNode, &Arc<crate::operator::Loaded>)| {
         let inputs = loaded.declared().inputs.len();

@@ -15,7 +15,9 @@ pub enum Error {
     #[error(transparent)]
     Secret(#[from] weir_spec::SecretError),
     /// Two Kafka clusters where one has to hold a commit.
-    #[error("{what} uses brokers {found}, but source or sink {first} uses {expected}: all Kafka sources and the sink that carries the commit must be on one cluster")]
+    #[error(
+        "{what} uses brokers {found}, but source or sink {first} uses {expected}: all Kafka sources and the sink that carries the commit must be on one cluster"
+    )]
     TwoClusters {
         /// The source that differs.
         what: String,
@@ -58,8 +60,8 @@ impl Error {
         matches!(
             self,
             Self::Run(
-                commit::Error::Worker(worker::Error::Sink { source: sink::Error::Closed { .. }, .. })
-                    | commit::Error::Sink { source: sink::Error::Closed { .. }, .. }
+                commit::Error::Worker(worker::Error::Sink { source: sink::Error::Closed, .. })
+                    | commit::Error::Sink { source: sink::Error::Closed, .. }
             )
         )
     }

@@ -118,7 +118,8 @@ impl Prepared {
         let loaded: Vec<_> = plan.operators.iter().filter_map(|o| loaded.get(o.position).cloned()).collect();
         let metrics = Arc::new(JobMetrics::new(&plan));
         let guest_metrics = metrics.with_registry(|registry| {
-            let register = |(l, o): (&Arc<Loaded>, &crate::plan::OperatorNode)| Arc::new(GuestMetrics::register(l.declared(), &o.id, registry));
+            let register =
+                |(l, o): (&Arc<Loaded>, &crate::plan::OperatorNode)| Arc::new(GuestMetrics::register(l.declared(), &o.id, registry));
             loaded.iter().zip(&plan.operators).map(register).collect()
         });
         Ok(Self { job, settings, plan, loaded, guest_metrics, metrics })

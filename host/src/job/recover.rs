@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     checkpoint::{
-        self, Checkpoint, CommitMetadata, Decision, Facts, MetadataError, Mode, OperatorState, RunMarker, StateDescriptor, StateKind, Store,
+        self, Checkpoint, CommitMetadata, Decision, Facts, MetadataError, Mode, OperatorState, RunMarker, StateDescriptor, StateKind,
+        Store,
         recovery::{Committed, Expected, ManifestFact, Position, SingleCommit, SplitFact, SplitId},
     },
     clock,

@@ -142,7 +142,13 @@ fn commit_cluster(prepared: &Prepared) -> Result<Option<(Cluster, Option<String>
     Ok(None)
 }
 
-fn kafka_splits(consumer: &Consumer, source: usize, id: &str, kafka: &weir_spec::KafkaSource, splits: &mut Vec<Split>) -> Result<(), Error> {
+fn kafka_splits(
+    consumer: &Consumer,
+    source: usize,
+    id: &str,
+    kafka: &weir_spec::KafkaSource,
+    splits: &mut Vec<Split>,
+) -> Result<(), Error> {
     for topic in &kafka.topics {
         let partitions = consumer.partitions(topic, BROKER_TIMEOUT)?;
         let named: Vec<_> = partitions.iter().map(|p| (topic.as_str(), *p)).collect();

@@ -5,6 +5,7 @@ use super::context::Context;
 use super::error::Error;
 use super::producer::{OutputProducer, ProduceError, ProducerSettings};
 use super::properties::{Cluster, topic_name};
+use crate::clock;
 use crate::record::{Batch, Origin, RowRef};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use std::collections::HashSet;
@@ -13,7 +14,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Wake, Waker};
 use std::thread::Thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// A topic as the cluster describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +113,7 @@ impl Admin {
             if Instant::now() >= deadline {
                 return Err(self.late(&format!("topic `{topic}`: wait for leaders")));
             }
-            std::thread::sleep(Duration::from_millis(20));
+            clock::pause(Duration::from_millis(20));
         }
     }
 
@@ -148,7 +149,7 @@ impl Admin {
         let handle = producer.topic(topic, self.timeout)?;
         let mut produced = 0;
         for line in lines {
-            let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
+            let timestamp = clock::now_ms();
             let row = RowRef { key: line.key.as_deref(), value: line.value.as_deref(), timestamp, origin: Origin { split: 0, offset: 0 } };
             loop {
                 match producer.produce(&handle, row, std::iter::empty(), None) {

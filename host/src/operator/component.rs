@@ -73,8 +73,11 @@ impl Loaded {
     pub fn load(engine: &Engine, operator: &str, path: &Path, config: String, limits: Limits) -> Result<Self, LoadError> {
         let name = || operator.to_owned();
         let bytes = std::fs::read(path).map_err(|source| LoadError::Read { operator: name(), path: path.into(), source })?;
-        let component = Component::new(engine.wasmtime(), &bytes)
-            .map_err(|e| LoadError::Compile { operator: name(), path: path.into(), reason: format!("{e:#}") })?;
+        let component = Component::new(engine.wasmtime(), &bytes).map_err(|e| LoadError::Compile {
+            operator: name(),
+            path: path.into(),
+            reason: format!("{e:#}"),
+        })?;
         let imports = component.component_type().imports(engine.wasmtime()).map(|(import, _)| import.to_owned()).collect::<Vec<_>>();
         let (kind, interface) = if let Some((_, index)) = component.get_export(None, TRANSFORM) {
             (FunctionKind::Transform, index)
@@ -84,12 +87,15 @@ impl Loaded {
             return Err(LoadError::NoFunction { operator: name(), path: path.into(), transform: TRANSFORM, process: PROCESS });
         };
         let function = |function| {
-            let missing = || LoadError::Compile { operator: name(), path: path.into(), reason: format!("the interface has no `{function}`") };
+            let missing =
+                || LoadError::Compile { operator: name(), path: path.into(), reason: format!("the interface has no `{function}`") };
             component.get_export(Some(&interface), function).map(|(_, index)| index).ok_or_else(missing)
         };
-        let pre = linker(engine)
-            .and_then(|linker| linker.instantiate_pre(&component))
-            .map_err(|e| LoadError::Import { operator: name(), path: path.into(), reason: format!("{e:#}") })?;
+        let pre = linker(engine).and_then(|linker| linker.instantiate_pre(&component)).map_err(|e| LoadError::Import {
+            operator: name(),
+            path: path.into(),
+            reason: format!("{e:#}"),
+        })?;
         let mut loaded = Self {
             operator: operator.into(),
             config,
@@ -146,7 +152,8 @@ impl Loaded {
         store.limiter(|host| &mut host.limits);
         self.refuel(&mut store);
         let instance = self.pre.instantiate(&mut store).map_err(|e| init(format!("{e:#}")))?;
-        let function = instance.get_typed_func::<(&str,), (Result<(), String>,)>(&mut store, self.init).map_err(|e| init(format!("{e:#}")))?;
+        let function =
+            instance.get_typed_func::<(&str,), (Result<(), String>,)>(&mut store, self.init).map_err(|e| init(format!("{e:#}")))?;
         let (answer,) = function.call(&mut store, (&self.config,)).map_err(|e| init(format!("{e:#}")))?;
         answer.map_err(init)?;
         Ok((store, instance))

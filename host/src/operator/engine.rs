@@ -1,6 +1,7 @@
 //! One wasmtime engine for the process: compilation cache, fuel, and the clock that ends calls which run too long.
 
 use super::fault::LoadError;
+use crate::clock;
 use std::{path::Path, sync::Arc, sync::Weak, time::Duration};
 
 /// How often running guests are asked whether their deadline has passed.
@@ -41,7 +42,7 @@ impl Engine {
 
 fn tick(engine: &wasmtime::EngineWeak, alive: &Weak<()>) {
     while alive.strong_count() > 0 {
-        std::thread::sleep(TICK);
+        clock::pause(TICK);
         let Some(engine) = engine.upgrade() else { return };
         engine.increment_epoch();
     }

@@ -90,7 +90,9 @@ pub enum LoadError {
         reason: String,
     },
     /// A later instance declared other things than the first.
-    #[error("operator {operator}: init declared other states, ports, inputs or metrics than the first time; it must always declare the same")]
+    #[error(
+        "operator {operator}: init declared other states, ports, inputs or metrics than the first time; it must always declare the same"
+    )]
     Undecided {
         /// Operator of the job file.
         operator: String,

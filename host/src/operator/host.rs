@@ -1,8 +1,18 @@
 //! What a guest may ask of the host: the imports of `weir:operator`, and WASI without any capability.
 
 use super::{declared::Declarations, metrics::GuestMetrics, wit::imports::weir::operator as wit};
-use crate::{record::{Column, Headers, Origins}, state};
-use std::{collections::HashSet, sync::{Arc, atomic::{AtomicI64, AtomicU64, Ordering}}, time::Duration};
+use crate::{
+    record::{Column, Headers, Origins},
+    state,
+};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use wasmtime::{Result, StoreLimits, StoreLimitsBuilder, bail, component::ResourceTable};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
@@ -141,7 +151,13 @@ impl rand_core::TryRng for GuestRandom {
 }
 
 impl HostState {
-    pub fn new(operator: Arc<str>, numbers: Arc<StateNumbers>, splits: Arc<Vec<SplitName>>, memory: usize, metrics: Option<Arc<GuestMetrics>>) -> Self {
+    pub fn new(
+        operator: Arc<str>,
+        numbers: Arc<StateNumbers>,
+        splits: Arc<Vec<SplitName>>,
+        memory: usize,
+        metrics: Option<Arc<GuestMetrics>>,
+    ) -> Self {
         let clock = Arc::new(CallClock::default());
         let wasi = WasiCtxBuilder::new()
             .secure_random(GuestRandom(clock.clone()))

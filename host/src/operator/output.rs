@@ -123,7 +123,12 @@ fn distribute(all: Batch, ports: &[u8], into: &mut [Batch]) {
 ///
 /// # Errors
 /// [`CallError::Malformed`] naming the state and the index that break a rule.
-pub fn check_change(change: super::wit::StateChange, states: usize, keys: usize, seen: &mut Vec<bool>) -> Result<(usize, Vec<u32>, Column), CallError> {
+pub fn check_change(
+    change: super::wit::StateChange,
+    states: usize,
+    keys: usize,
+    seen: &mut Vec<bool>,
+) -> Result<(usize, Vec<u32>, Column), CallError> {
     let state = change.state as usize;
     if state >= states {
         return Err(malformed(format!("changes: state {state} was not declared ({states} value states are)")));

@@ -11,7 +11,12 @@ fn input() -> Batch {
     let mut batch = Batch::default();
     for i in 0..5i64 {
         let value = [b'a' + i as u8];
-        batch.push(RowRef { key: (i != 2).then_some(&b"k"[..]), value: Some(&value), timestamp: 10 + i, origin: Origin { split: 1, offset: i } });
+        batch.push(RowRef {
+            key: (i != 2).then_some(&b"k"[..]),
+            value: Some(&value),
+            timestamp: 10 + i,
+            origin: Origin { split: 1, offset: i },
+        });
     }
     batch
 }
@@ -79,7 +84,11 @@ fn a_broken_answer_is_refused_by_column_and_index() {
 
 #[test]
 fn a_state_changed_twice_or_unknown_is_refused() {
-    let change = |state, groups: &[u32]| super::super::wit::StateChange { state, groups: groups.to_vec(), values: texts(&vec!["v"; groups.len()]).unwrap() };
+    let change = |state, groups: &[u32]| super::super::wit::StateChange {
+        state,
+        groups: groups.to_vec(),
+        values: texts(&vec!["v"; groups.len()]).unwrap(),
+    };
     let mut seen = vec![];
     assert!(check_change(change(0, &[1, 0]), 1, 2, &mut seen).is_ok());
     for (change, message) in [

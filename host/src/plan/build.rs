@@ -9,7 +9,9 @@ use weir_spec::{InputRef, Job, Operator};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// A process function without a key.
-    #[error("spec.operators[{position}] ({id}): its component is a process function, which keeps state per key; say what the key is, for example `key: record`")]
+    #[error(
+        "spec.operators[{position}] ({id}): its component is a process function, which keeps state per key; say what the key is, for example `key: record`"
+    )]
     KeyMissing {
         /// Operator.
         id: String,
@@ -17,7 +19,9 @@ pub enum PlanError {
         position: usize,
     },
     /// A key for a transform function.
-    #[error("spec.operators[{position}] ({id}): its component is a transform function, which has no keys; remove `key`, or build it as a process function")]
+    #[error(
+        "spec.operators[{position}] ({id}): its component is a transform function, which has no keys; remove `key`, or build it as a process function"
+    )]
     KeyOnTransform {
         /// Operator.
         id: String,
@@ -102,9 +106,7 @@ fn order(job: &Job) -> Result<Vec<usize>, PlanError> {
     let mut placed: Vec<usize> = Vec::with_capacity(operators.len());
     while placed.len() < operators.len() {
         let ready = |o: &Operator| {
-            o.inputs.iter().all(|input| {
-                operators.iter().position(|up| up.id == input.id).is_none_or(|up| placed.contains(&up))
-            })
+            o.inputs.iter().all(|input| operators.iter().position(|up| up.id == input.id).is_none_or(|up| placed.contains(&up)))
         };
         let next = operators.iter().enumerate().find(|(i, o)| !placed.contains(i) && ready(o)).map(|(i, _)| i);
         match next {

@@ -24,7 +24,10 @@ fn operators_are_ordered_upstream_first_and_staged_at_keyed_edges() {
     assert_eq!(order, [("split", 0), ("count", 1), ("top", 2)]);
     assert_eq!(plan.stages, 2);
     assert_eq!(plan.operators[0].ports[0].1, [Target::Operator { index: 1, input: 0 }, Target::Operator { index: 2, input: 0 }]);
-    assert_eq!(plan.to_mermaid(), "flowchart LR\n  s0([in])\n  o0[split]\n  o1[count]\n  o2[top]\n  k0[(out)]\n  s0 --> o0\n  o0 ==> o1\n  o0 ==> o2\n  o1 ==> o2\n  o2 --> k0\n");
+    assert_eq!(
+        plan.to_mermaid(),
+        "flowchart LR\n  s0([in])\n  o0[split]\n  o1[count]\n  o2[top]\n  k0[(out)]\n  s0 --> o0\n  o0 ==> o1\n  o0 ==> o2\n  o1 ==> o2\n  o2 --> k0\n"
+    );
 }
 
 #[test]

@@ -274,7 +274,12 @@ mod tests {
         let mut batch = Batch::default();
         for i in 0..20i64 {
             let value = vec![i as u8; i as usize];
-            let row = RowRef { key: (i % 4 != 0).then_some(&b"k"[..]), value: (i % 5 != 0).then_some(&value), timestamp: i, origin: Origin { split: 7, offset: 100 + i } };
+            let row = RowRef {
+                key: (i % 4 != 0).then_some(&b"k"[..]),
+                value: (i % 5 != 0).then_some(&value),
+                timestamp: i,
+                origin: Origin { split: 7, offset: 100 + i },
+            };
             if i == 11 {
                 batch.push_with_headers(row, [(&b"trace"[..], Some(&b"1"[..])), (b"none", None)].into_iter());
             } else {

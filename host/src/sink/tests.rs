@@ -89,7 +89,7 @@ fn batches_of_several_workers_are_not_mixed() {
             scope.spawn(move || {
                 for n in 0..50 {
                     let value = format!("{worker} {n}");
-                    sink.write(&batch(&vec![value.as_str(); 10])).unwrap();
+                    sink.write(&batch(&[value.as_str(); 10])).unwrap();
                 }
             });
         }

@@ -2,8 +2,8 @@
 
 use super::{Error, Result};
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator, DataBlockIndexType, IngestExternalFileOptions,
-    Options, ReadOptions, SstFileWriter, WriteBatch,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator, DataBlockIndexType,
+    IngestExternalFileOptions, Options, ReadOptions, SstFileWriter, WriteBatch,
 };
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,6 +40,12 @@ fn options(cache_bytes: usize) -> Options {
     table.set_block_cache(&Cache::new_lru_cache(cache_bytes));
     table.set_bloom_filter(10.0, false);
     table.set_block_size(4096);
+    // In partitions: a whole filter of a 32 MiB file is larger than one of the cache's shards, so it would be read and
+    // checked again for every key (measured with 9 M keys and a cache of 64 MiB: two thirds of all CPU).
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(4096);
+    table.set_pin_top_level_index_and_filter(true);
     table.set_cache_index_and_filter_blocks(true);
     table.set_cache_index_and_filter_blocks_with_high_priority(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);

@@ -11,7 +11,7 @@ use crate::record::Column;
 use compact_bytes::CompactBytes;
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
@@ -71,6 +71,9 @@ struct Lacking {
     rows: Vec<(usize, u32)>,
 }
 
+/// Epochs after the disk's mark whose bytes are counted apart; older ones are counted together.
+const UNSPILLED_EPOCHS: usize = 256;
+
 /// The state of one worker.
 pub struct Store {
     hasher: RandomState,
@@ -94,6 +97,10 @@ pub struct Store {
     /// Moves when slots may have been given to other keys.
     generation: u64,
     hand: u32,
+    /// The disk's mark when an eviction found nothing more to take: before it moves, looking again is in vain.
+    stuck_at: Option<u64>,
+    /// Bytes frozen by epoch, of epochs after the disk's mark.
+    unspilled: VecDeque<(u64, usize)>,
     pub(super) call: CallOverlay,
 }
 
@@ -124,6 +131,8 @@ impl Store {
             floor: 0,
             generation: 0,
             hand: 0,
+            stuck_at: None,
+            unspilled: VecDeque::new(),
             call: CallOverlay::default(),
         }
     }
@@ -264,6 +273,15 @@ impl Store {
             }
         }
         self.dirty_bytes = 0;
+        if self.disk.is_some() {
+            self.unspilled.push_back((epoch, delta.bytes()));
+            if self.unspilled.len() > UNSPILLED_EPOCHS
+                && let Some((_, oldest)) = self.unspilled.pop_front()
+                && let Some((_, next)) = self.unspilled.front_mut()
+            {
+                *next += oldest;
+            }
+        }
         self.epoch = epoch;
         self.frozen = Some(Frozen { epoch, deleted });
         Ok(delta)
@@ -302,6 +320,9 @@ impl Store {
         let Some(mark) = self.disk_in_use().map(Disk::mark) else {
             return Evicted { freed: 0, behind: self.disk.is_some() };
         };
+        if self.stuck_at == Some(mark) {
+            return Evicted { freed: 0, behind: true };
+        }
         let mut behind = false;
         // Two rounds: the first one takes away the second chances.
         for _ in 0..2 * u64::from(self.slab.slots()) {
@@ -322,7 +343,16 @@ impl Store {
                 self.remove(slot);
             }
         }
-        Evicted { freed: before - self.bytes(), behind: behind && self.bytes() > target_bytes }
+        behind &= self.bytes() > target_bytes;
+        self.stuck_at = behind.then_some(mark);
+        Evicted { freed: before - self.bytes(), behind }
+    }
+
+    /// Bytes of the deltas frozen since the disk's mark: what a catch-up would write now.
+    pub fn unspilled_bytes(&mut self) -> usize {
+        let mark = self.disk.as_ref().map_or(0, |disk| disk.mark());
+        while self.unspilled.pop_front_if(|(epoch, _)| *epoch <= mark).is_some() {}
+        self.unspilled.iter().map(|(_, bytes)| bytes).sum()
     }
 
     /// The disk, once it has to be asked for what the table lacks.

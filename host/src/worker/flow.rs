@@ -195,7 +195,7 @@ impl Flow {
         loop {
             match self.call_once(index, input, batch) {
                 Err(CallError::Retry(_)) if clock::since(start) < RETRY_FOR && !self.shared.stopping.load(Ordering::Relaxed) => {
-                    std::thread::sleep(wait);
+                    clock::pause(wait);
                     wait = (wait * 2).min(RETRY_LAST);
                 }
                 outcome => return outcome,

@@ -27,8 +27,11 @@ impl KeyBy {
 pub(super) fn json_key(value: Option<&[u8]>, path: &[String], key: &mut Vec<u8>) -> Result<(), String> {
     let Some(value) = value else { return Err(format!("a tombstone has no JSON field `{}` to key by", path.join("."))) };
     let mut reader = serde_json::Deserializer::from_slice(value);
-    let raw = Field(path).deserialize(&mut reader).map_err(|e| format!("the value is not JSON with the key field `{}`: {e}", path.join(".")))?;
-    let Some(raw) = raw.filter(|r| r.get() != "null") else { return Err(format!("the value has no JSON field `{}` to key by", path.join("."))) };
+    let raw =
+        Field(path).deserialize(&mut reader).map_err(|e| format!("the value is not JSON with the key field `{}`: {e}", path.join(".")))?;
+    let Some(raw) = raw.filter(|r| r.get() != "null") else {
+        return Err(format!("the value has no JSON field `{}` to key by", path.join(".")));
+    };
     key.clear();
     if raw.get().starts_with('"') {
         let text: std::borrow::Cow<'_, str> = serde_json::from_str(raw.get()).map_err(|e| e.to_string())?;

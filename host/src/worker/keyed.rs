@@ -97,7 +97,13 @@ impl Keyed {
     }
 
     /// Looks up the value states of every distinct key, before the call.
-    fn load(&mut self, instance: &Instance, state: &mut Option<Box<state::Store>>, shared: &Shared, records: usize) -> Result<(), CallError> {
+    fn load(
+        &mut self,
+        instance: &Instance,
+        state: &mut Option<Box<state::Store>>,
+        shared: &Shared,
+        records: usize,
+    ) -> Result<(), CallError> {
         let Some(store) = state else { return Err(CallError::Fatal("the worker's state is missing".into())) };
         let mut bytes = 0;
         let declared = instance.loaded().declared().value_states();

@@ -31,7 +31,10 @@ use key::KeyBy;
 use keyed::Keyed;
 use output::Output;
 use std::{
-    sync::{Arc, atomic::{AtomicBool, AtomicUsize, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -381,6 +384,10 @@ impl Worker {
             return Ok(false);
         }
         self.turns = 0;
+        // Early, so that RocksDB catches up in the background while there is still room: only what it holds can be evicted.
+        if state.bytes() >= budget / 2 && state.unspilled_bytes() >= budget / 4 {
+            self.shared.wants_spill.store(true, Ordering::Relaxed);
+        }
         if state.bytes() < budget {
             return Ok(false);
         }

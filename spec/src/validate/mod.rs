@@ -19,8 +19,11 @@ impl Job {
     pub fn validate(&self) -> Result<(), Vec<Problem>> {
         let mut findings = Findings::default();
         let spec = FieldPath::default().field("spec");
-        let name = FieldPath::default().field("metadata").field("name");
-        findings.label(&name, &self.metadata.name);
+        let metadata = FieldPath::default().field("metadata");
+        findings.label(&metadata.field("name"), &self.metadata.name);
+        if let Some(namespace) = &self.metadata.namespace {
+            findings.label(&metadata.field("namespace"), namespace);
+        }
         findings.range(&spec.field("shards"), self.spec.shards, 1..=4096);
         connector::check(&self.spec, &spec, &mut findings);
         for (index, operator) in self.spec.operators.iter().enumerate() {

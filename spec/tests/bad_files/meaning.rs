@@ -10,6 +10,12 @@ pub const CASES: &[Case] = &[
   help: use 1 to 63 lower-case letters, digits and `-`, with a letter or digit at both ends",
     },
     Case {
+        name: "a namespace that is no DNS label",
+        edits: &[("{name: word-count}", "{name: word-count, namespace: Streams}")],
+        refusal: r"job.yaml:3:30: metadata.namespace: `Streams` is no valid name
+  help: use 1 to 63 lower-case letters, digits and `-`, with a letter or digit at both ends",
+    },
+    Case {
         name: "a name that is too long",
         edits: &[("name: word-count", "name: wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww")],
         refusal: r"job.yaml:3:12: metadata.name: `wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww` is no valid name

@@ -1,9 +1,11 @@
 //! What a group has committed, where partitions end, and ways to spoil both.
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Broker, TIMEOUT, admin_options, block_on, script};
+use crate::wait;
 
 /// What a group has committed for a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +22,8 @@ impl Broker {
     pub fn committed(&self, group: &str, topic: &str) -> Vec<Option<Committed>> {
         let mut asked = TopicPartitionList::new();
         asked.add_partition_range(topic, 0, self.partitions(topic) - 1);
-        let found = self.member(group).committed_offsets(asked, TIMEOUT).expect("the group's offsets");
+        let member = self.member(group);
+        let found = from_coordinator(|| member.committed_offsets(asked.clone(), TIMEOUT));
         let committed = found.elements_for_topic(topic).into_iter().map(|element| match element.offset() {
             Offset::Offset(offset) => Some(Committed { offset, metadata: element.metadata().to_owned() }),
             _ => None,
@@ -50,7 +53,8 @@ impl Broker {
         let mut element = list.add_partition(topic, partition);
         element.set_offset(Offset::Offset(committed.offset)).expect("a valid offset");
         element.set_metadata(committed.metadata.as_str());
-        self.member(group).commit(&list, CommitMode::Sync).expect("a commit");
+        let member = self.member(group);
+        from_coordinator(|| member.commit(&list, CommitMode::Sync));
     }
 
     /// Makes a group and its offsets unknown.
@@ -90,4 +94,18 @@ impl Broker {
             .set("retry.backoff.max.ms", "10");
         config.create().expect("a consumer")
     }
+}
+
+/// Asks the group's coordinator, again while it is being made: the first group of a broker is there before it.
+#[track_caller]
+fn from_coordinator<T>(mut ask: impl FnMut() -> KafkaResult<T>) -> T {
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    let answer = wait::for_some(TIMEOUT, || match ask() {
+        Err(error) => match error.rdkafka_error_code() {
+            Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator) => None,
+            _ => panic!("the group's coordinator: {error}"),
+        },
+        Ok(answer) => Some(answer),
+    });
+    answer.expect("the group has a coordinator")
 }

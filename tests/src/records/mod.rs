@@ -10,6 +10,8 @@ pub use ndjson::{read, write};
 
 use std::fmt;
 
+const SOME_TIME: i64 = 1_700_000_000_000;
+
 /// A header: its name and its value, which may be null.
 pub type Header = (String, Option<Vec<u8>>);
 
@@ -27,9 +29,9 @@ pub struct Record {
 }
 
 impl Record {
-    /// A record with key and value, at time 0.
+    /// A record with key and value, at some time: librdkafka takes 0 for "now".
     pub fn keyed(key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
-        Self { key: Some(key.into()), value: Some(value.into()), ..Self::default() }
+        Self { key: Some(key.into()), value: Some(value.into()), timestamp: SOME_TIME, headers: vec![] }
     }
 
     /// Only the key and the value, where time and headers depend on how inputs interleave.
