@@ -78,6 +78,8 @@ pub struct Snapshot {
     pub lag: Option<i64>,
     /// Last committed epoch.
     pub epoch: u64,
+    /// Checkpoints committed by this process.
+    pub checkpoints: u64,
     /// Records that their operator could not process.
     pub faults: u64,
     /// Bytes of keyed state in memory.
@@ -183,6 +185,7 @@ impl JobMetrics {
             records_out: self.sinks.iter().map(|s| s.records.get()).sum(),
             lag: Some(self.lag.get()).filter(|l| *l >= 0),
             epoch: u64::try_from(self.epoch.get()).unwrap_or(0),
+            checkpoints: self.checkpoints.get(),
             faults: self.operators.iter().map(|o| o.faults.get()).sum(),
             state_bytes: u64::try_from(self.state_bytes.get()).unwrap_or(0),
             ready: self.ready.get() == 1,

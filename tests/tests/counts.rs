@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -99,25 +99,43 @@ fn a_million_lines_are_counted_exactly_through_kill_9_at_any_moment() {
     let counts = broker().topic("counts-killed", PARTITIONS);
     let job = job("killed", lines, &counts);
     let mut random = Random::new(21);
+    let mut runs = BTreeSet::new();
+    let mut before = 0;
     for kill in 0..KILLS {
         // Somewhere in the kill's own stretch of the input, which leaves the last stretch to the run that ends.
         let stretch = LINES as u64 / (KILLS + 1);
         let progress = kill * stretch + random.below(stretch);
         let later = Duration::from_millis(random.below(200));
-        let mut run = folder.start(&job, &["--until-end", "--workers", "2"]);
+        let mut run = folder.start(&job, &["--workers", "2"]);
         wait::until(&format!("{progress} lines committed"), DEADLINE, || {
             run.assert_running();
-            committed(&job, lines) >= progress
+            let committed = committed(&job, lines);
+            committed >= progress && (committed > before || before == LINES as u64)
         });
         run.ended_within(later);
         run.kill_9();
+        before = committed(&job, lines);
+        runs.extend(run_ids(&job, lines));
     }
     folder.run(&job, &["--until-end", "--workers", "2"], DEADLINE).expect(code::OK);
     assert!(broker().is_at_end(&job.group(), lines), "the committed offsets are not the ends");
+    runs.extend(run_ids(&job, lines));
+    assert_eq!(runs.len(), 1, "a start after a kill did not go on with the run before: {runs:?}");
     check("killed", &counts, expected, true);
 }
 
 /// How many lines the job has committed.
 fn committed(job: &Job, lines: &str) -> u64 {
     broker().committed(&job.group(), lines).into_iter().flatten().map(|committed| committed.offset as u64).sum()
+}
+
+/// The runs that the job's commits name.
+fn run_ids(job: &Job, lines: &str) -> BTreeSet<String> {
+    let committed = broker().committed(&job.group(), lines).into_iter().flatten();
+    committed
+        .map(|committed| {
+            let run = committed.metadata.split(';').find_map(|field| field.strip_prefix("run="));
+            run.unwrap_or_else(|| panic!("no run in the metadata `{}`", committed.metadata)).to_owned()
+        })
+        .collect()
 }

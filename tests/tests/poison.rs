@@ -78,7 +78,7 @@ fn poison_in_one_batch_becomes_dead_letters_with_reason_and_origin_and_all_else_
         let topics = topics(&records);
         let what = format!("batch {number}");
         let job = job(&format!("letters-{number}"), &topics, json!({ "deadLetter": "letters" }));
-        Folder::new().run(&job, &["--until-end"], DEADLINE).expect(code::OK);
+        Folder::new().run(&job, &["--until-end", "--workers", "1"], DEADLINE).expect(code::OK);
         check_counts(&what, &topics, &records, poison);
         let letters = broker().records(&topics.letters);
         for (letter, (offset, value)) in in_order_of_origin(letters, poison.len()).iter().zip(poison) {

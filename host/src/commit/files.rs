@@ -6,16 +6,57 @@ use crate::{
     state,
     worker::Shared,
 };
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use std::{
     collections::HashSet,
     sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
 };
+
+/// A background thread's work on its way.
+struct Task<T> {
+    name: &'static str,
+    result: Receiver<Result<T, Error>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<T: Send + 'static> Task<T> {
+    fn start(name: &'static str, work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<Self, Error> {
+        let (sender, result) = bounded(1);
+        let body = move || {
+            // Whoever started it is gone only when the attempt is over; then the result does not matter.
+            let _ = sender.send(work());
+        };
+        let thread = std::thread::Builder::new().name(name.into()).spawn(body);
+        let thread = thread.map_err(|source| Error::Thread { name: name.into(), source })?;
+        Ok(Self { name, result, thread: Some(thread) })
+    }
+
+    /// The result, once it is there.
+    fn poll(&self) -> Result<Option<T>, Error> {
+        match self.result.try_recv() {
+            Ok(result) => result.map(Some),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(Error::ThreadGone(self.name)),
+        }
+    }
+}
+
+/// Waited for, because the thread holds files and RocksDB's lock, which the next attempt needs.
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("thread {} panicked", self.name);
+        }
+    }
+}
 
 /// A merge on its way: what it replaces, and its result.
 struct Merging {
     replaced: Vec<FileRef>,
-    result: Receiver<Result<FileRef, checkpoint::Error>>,
+    task: Task<FileRef>,
 }
 
 /// State files of a run.
@@ -27,7 +68,7 @@ pub(crate) struct Files {
     referenced: HashSet<String>,
     merging: Option<Merging>,
     disk: Option<Arc<state::Disk>>,
-    spilling: Option<Receiver<Result<(), Error>>>,
+    spilling: Option<Task<()>>,
     epoch: u64,
 }
 
@@ -51,16 +92,18 @@ impl Files {
     }
 
     /// Takes up a merge that has ended, so that the next manifest names its result, and tells whether that manifest has
-    /// room for one more file (rule 19). Without room the next epoch waits for the merge under way.
-    pub fn has_room(&mut self) -> Result<bool, Error> {
+    /// room for one more file (rule 19). Without room the next epoch waits for a merge.
+    pub fn has_room(&mut self, names: &mut Names) -> Result<bool, Error> {
         self.adopt_merged()?;
+        if self.list.len() >= checkpoint::MAX_FILES {
+            self.merge_if_due(names)?;
+        }
         Ok(self.list.len() < checkpoint::MAX_FILES)
     }
 
     fn adopt_merged(&mut self) -> Result<(), Error> {
         let Some(merging) = &self.merging else { return Ok(()) };
-        let Ok(result) = merging.result.try_recv() else { return Ok(()) };
-        let merged = result?;
+        let Some(merged) = merging.task.poll()? else { return Ok(()) };
         if let Some(list) = checkpoint::adopt(&self.list, &merging.replaced, merged.clone()) {
             self.list = list;
         } else {
@@ -99,38 +142,36 @@ impl Files {
         // A catch-up of RocksDB from behind this range still needs its tombstones.
         let disk_is_past = self.disk.as_ref().is_none_or(|d| d.mark() == 0 || d.mark() >= last.last_epoch);
         let drop_tombstones = from_start && disk_is_past && self.spilling.is_none();
-        let (result, receiver) = bounded(1);
         let (store, files) = (self.store.clone(), replaced.clone());
-        spawn("weir-merge", move || {
-            // The coordinator is gone only when the attempt is over; then the file is garbage.
-            let _ = result.send(checkpoint::merge_files(&store, &files, drop_tombstones, &name));
-        })?;
-        self.merging = Some(Merging { replaced, result: receiver });
+        let merge = move || Ok(checkpoint::merge_files(&store, &files, drop_tombstones, &name)?);
+        self.merging = Some(Merging { replaced, task: Task::start("weir-merge", merge)? });
         Ok(())
     }
 
     /// Lets RocksDB catch up with the committed state when a worker's memory is full.
     pub fn spill_if_wanted(&mut self, shared: &Shared) -> Result<(), Error> {
         if let Some(spilling) = &self.spilling {
-            let Ok(result) = spilling.try_recv() else { return Ok(()) };
-            result?;
+            if spilling.poll()?.is_none() {
+                return Ok(());
+            }
             self.spilling = None;
         }
         let Some(disk) = self.disk.clone() else { return Ok(()) };
-        if !shared.wants_spill.swap(false, Ordering::Relaxed) || disk.mark() >= self.epoch {
+        if disk.mark() >= self.epoch || !shared.wants_spill.swap(false, Ordering::Relaxed) {
             return Ok(());
         }
         // Opened here, so that a merge which replaces them cannot take them away before they are read.
         let after_mark = self.list.iter().filter(|f| f.last_epoch > disk.mark());
         let objects = after_mark.map(|f| self.store.open_file(f)).collect::<Result<Vec<_>, _>>()?;
-        let (result, receiver) = bounded(1);
         let epoch = self.epoch;
-        spawn("weir-spill", move || {
-            // As above.
-            let _ = result.send(catch_up(&disk, &objects, epoch));
-        })?;
-        self.spilling = Some(receiver);
+        self.spilling = Some(Task::start("weir-spill", move || catch_up(&disk, &objects, epoch))?);
         Ok(())
+    }
+
+    /// Whether a worker's memory is full of what is not committed yet: RocksDB holds all that is.
+    pub fn wants_commit(&self, shared: &Shared) -> bool {
+        let caught_up = self.disk.as_ref().is_some_and(|disk| disk.mark() >= self.epoch);
+        caught_up && self.spilling.is_none() && shared.wants_spill.load(Ordering::Relaxed)
     }
 }
 
@@ -141,8 +182,4 @@ fn catch_up(disk: &state::Disk, objects: &[Object], epoch: u64) -> Result<(), Er
         into.put(merged.key(), merged.value())?;
     }
     Ok(into.finish()?)
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
-    std::thread::Builder::new().name(name.into()).spawn(run).map(drop).map_err(|source| Error::Thread { name: name.into(), source })
 }

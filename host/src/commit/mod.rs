@@ -50,6 +50,12 @@ pub enum Error {
     /// The checkpoint store.
     #[error(transparent)]
     Checkpoint(#[from] checkpoint::Error),
+    /// The job was asked to end, and its last epoch was not committed in time.
+    #[error("not drained and committed within {0:?} after the job was asked to end; the next start goes on from the last checkpoint")]
+    DrainDeadline(Duration),
+    /// A background thread is gone without a word.
+    #[error("thread {0} ended unexpectedly")]
+    ThreadGone(&'static str),
     /// The commit log.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -134,6 +140,8 @@ pub(crate) struct Coordinator {
     pub interval: Duration,
     pub dirty_bytes: usize,
     pub commit_timeout: Duration,
+    /// How long a job that was asked to end may take to drain and commit.
+    pub drain_timeout: Duration,
     /// Last epoch that began.
     pub epoch: u64,
     /// When something was last committed.
@@ -159,6 +167,7 @@ impl Coordinator {
         let mut in_flight: Option<InFlight> = None;
         let mut last_epoch = clock::monotonic();
         let mut last_lag = clock::monotonic();
+        let mut ending_since = None;
         loop {
             match self.events.recv_timeout(TICK.min(self.interval)) {
                 Ok(Event::Failed { error, .. }) => return Err(error.into()),
@@ -185,8 +194,14 @@ impl Coordinator {
                 }
             }
             let ending = self.stop.load(Ordering::Relaxed) || exhausted.iter().all(|e| *e);
-            let due = clock::since(last_epoch) >= self.interval || self.shared.dirty_bytes.load(Ordering::Relaxed) >= self.dirty_bytes;
-            if in_flight.is_none() && (due || ending) && self.files.has_room()? {
+            if ending && clock::since(*ending_since.get_or_insert_with(clock::monotonic)) > self.drain_timeout {
+                return Err(Error::DrainDeadline(self.drain_timeout));
+            }
+            self.files.spill_if_wanted(&self.shared)?;
+            let due = clock::since(last_epoch) >= self.interval
+                || self.shared.dirty_bytes.load(Ordering::Relaxed) >= self.dirty_bytes
+                || self.files.wants_commit(&self.shared);
+            if in_flight.is_none() && (due || ending) && self.files.has_room(&mut self.names)? {
                 last_epoch = clock::monotonic();
                 in_flight = Some(self.begin_epoch(ending));
             }
@@ -236,8 +251,10 @@ impl Coordinator {
             written = bytes.len();
             self.last_commit = clock::monotonic();
         }
-        self.workers.iter().for_each(|w| w.tell(Command::Committed(done.epoch)));
-        self.files.spill_if_wanted(&self.shared)?;
+        // After the last epoch nothing more may leave: what is held back was never committed.
+        if !done.last {
+            self.workers.iter().for_each(|w| w.tell(Command::Committed(done.epoch)));
+        }
         self.metrics.committed(done.epoch, written, clock::since(done.started));
         Ok(())
     }
@@ -297,7 +314,8 @@ impl Coordinator {
         let Some(consumer) = &self.consumer else { return };
         // What librdkafka does not know yet is measured next time.
         let Ok(progress) = consumer.progress() else { return };
-        let lag = progress.iter().map(|p| Some((p.high? - p.position.unwrap_or(0)).max(0))).sum::<Option<i64>>();
+        let next = |p: &kafka::Progress| self.splits.iter().find(|s| s.topic == p.topic && s.partition == p.partition).map(|s| s.next);
+        let lag = progress.iter().map(|p| Some((p.high? - p.position.or_else(|| next(p))?).max(0))).sum::<Option<i64>>();
         if let Some(lag) = lag {
             self.metrics.set_lag(lag);
         }

@@ -44,6 +44,7 @@ pub struct Inbox {
 struct Inlane {
     receiver: Receiver<Message>,
     spent: Sender<Batch>,
+    sender: Option<Thread>,
     barrier: Option<u64>,
 }
 
@@ -73,7 +74,7 @@ pub fn connect(workers: usize, inputs: usize, max_records: usize, max_bytes: usi
             let (give, spent) = bounded(LANE_MESSAGES * 2);
             let filling = (0..inputs.max(1)).map(|_| Batch::default()).collect();
             out.push(Outlane { sender, spent, filling, waiting: VecDeque::new(), receiver: None, sent: false });
-            into.push(Inlane { receiver, spent: give, barrier: None });
+            into.push(Inlane { receiver, spent: give, sender: None, barrier: None });
         }
     }
     let outboxes = outlanes.into_iter().map(|lanes| Outbox { lanes, max_records, max_bytes });
@@ -81,10 +82,10 @@ pub fn connect(workers: usize, inputs: usize, max_records: usize, max_bytes: usi
 }
 
 impl Outbox {
-    /// Tells whom to wake when something was sent to worker `index`.
-    pub fn set_receiver(&mut self, index: usize, thread: Thread) {
-        if let Some(lane) = self.lanes.get_mut(index) {
-            lane.receiver = Some(thread);
+    /// Tells whom to wake when something was sent, by worker.
+    pub fn set_receivers(&mut self, threads: &[Thread]) {
+        for (lane, thread) in self.lanes.iter_mut().zip(threads) {
+            lane.receiver = Some(thread.clone());
         }
     }
 
@@ -170,6 +171,13 @@ impl Outlane {
 }
 
 impl Inbox {
+    /// Tells whom to wake when there is room again, by worker.
+    pub fn set_senders(&mut self, threads: &[Thread]) {
+        for (lane, thread) in self.lanes.iter_mut().zip(threads) {
+            lane.sender = Some(thread.clone());
+        }
+    }
+
     /// The next records of any lane that has not passed its barrier; lanes take turns.
     pub fn receive(&mut self) -> Received {
         for _ in 0..self.lanes.len() {
@@ -179,7 +187,13 @@ impl Inbox {
             if lane.barrier.is_some() {
                 continue;
             }
-            match lane.receiver.try_recv() {
+            let received = lane.receiver.try_recv();
+            // On the way down, after taking: a sender that sleeps because the lane was full adds nothing, so the length
+            // passes this point.
+            if let (true, Some(sender)) = (received.is_ok() && lane.receiver.len() == LANE_MESSAGES / 2, &lane.sender) {
+                sender.unpark();
+            }
+            match received {
                 Ok(Message::Records { input, batch }) => return Received::Records { input, batch, lane: at },
                 Ok(Message::Barrier(epoch)) => lane.barrier = Some(epoch),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}

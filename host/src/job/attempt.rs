@@ -25,11 +25,18 @@ use std::{
     path::Path,
     sync::{Arc, Weak, atomic::Ordering},
     thread::{JoinHandle, Thread},
+    time::Duration,
 };
 use weir_spec::{SinkConnector, SourceConnector};
 
 /// Commands and events in flight between the coordinator and a worker: a barrier, a commit, a stop.
 const CHANNEL: usize = 16;
+/// An object this old that no committed manifest names is never named later (rule 21).
+const GARBAGE_AGE: Duration = Duration::from_secs(3600);
+/// Stack of a worker: room for wasmtime's own megabyte and for chained operators.
+const WORKER_STACK: usize = 8 << 20;
+/// A job that was asked to end is given this long.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Memory of a hot entry beside the bytes of its key and value.
 const ENTRY_OVERHEAD: u64 = 96;
 
@@ -40,12 +47,15 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, f
     let budget = Budget::of(prepared.job.spec.runtime.memory.as_usize(), workers, kafka_sinks);
     let store = Arc::new(Store::open_folder(&dir.join(super::CHECKPOINTS))?);
     let mut world = world::look(prepared, &budget, dir)?;
+    // Listed before the commit is read (rule 21): what is named by it later is not among these, or is named now.
+    let listed = store.list()?;
     let start = recover::recover(prepared, &world, &store, *fresh)?;
     let (sinks, producers, local_sinks) = open_sinks(prepared, &budget, &start, *fresh)?;
     if start.new {
         recover::begin(prepared, &mut world, &store, &start)?;
         *fresh = false;
     }
+    collect_garbage(&store, &listed, &start)?;
     let (operators, numbers) = recover::numbers(prepared, &start);
     let (states, disk) = restore(prepared, &start, &store, dir, &numbers, &budget, workers)?;
     let shared = share(prepared, control, &world, &budget, workers);
@@ -93,6 +103,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, f
         interval: prepared.job.spec.checkpoint.interval.as_std(),
         dirty_bytes: prepared.job.spec.checkpoint.dirty_bytes.as_usize(),
         commit_timeout: world::BROKER_TIMEOUT,
+        drain_timeout: DRAIN_TIMEOUT,
         epoch: start.epoch,
         last_commit: clock::monotonic(),
     };
@@ -100,6 +111,16 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, f
     shared.aborted.store(true, Ordering::Relaxed);
     threads.stop(&commands);
     Ok(outcome?)
+}
+
+/// Deletes objects that crashed epochs and abandoned runs have left.
+fn collect_garbage(store: &Store, listed: &[checkpoint::Listed], start: &Start) -> Result<(), Error> {
+    let own = start.checkpoint.iter().map(|c| c.own.name.clone());
+    let referenced = start.checkpoint.iter().flat_map(|c| c.files()).map(|f| f.name).chain(own).collect();
+    for name in checkpoint::garbage(listed, &referenced, clock::system_now(), GARBAGE_AGE) {
+        store.delete(&name)?;
+    }
+    Ok(())
 }
 
 fn share(prepared: &Prepared, control: &Arc<Control>, world: &World, budget: &Budget, workers: usize) -> Arc<Shared> {
@@ -145,7 +166,7 @@ impl Threads {
                 }
                 drop(alive);
             };
-            let handle = std::thread::Builder::new().name(name.clone()).spawn(body);
+            let handle = std::thread::Builder::new().name(name.clone()).stack_size(WORKER_STACK).spawn(body);
             let handle = handle.map_err(|source| commit::Error::Thread { name, source })?;
             threads.push((handle, sender, watched));
         }
@@ -174,11 +195,13 @@ impl Threads {
 
     /// Ends the workers and waits for them.
     fn stop(self, commands: &[Sender<Command>]) {
-        for ((handle, sender, _), commands) in self.threads.into_iter().zip(commands) {
-            drop(sender);
+        for ((handle, ..), commands) in self.threads.iter().zip(commands) {
             // A worker that has ended already needs no command; one with a full channel is about to look at it.
             let _ = commands.send(Command::Stop);
             handle.thread().unpark();
+        }
+        for (handle, sender, _) in self.threads {
+            drop(sender);
             if handle.join().is_err() {
                 tracing::error!("a worker panicked");
             }
@@ -272,12 +295,12 @@ fn open_sinks(prepared: &Prepared, budget: &Budget, start: &Start, fresh: bool) 
                 writers.push(SinkWriter::Kafka { producer, topic });
             }
             connector => {
-                let manifest = start.checkpoint.as_ref().map(|c| &c.manifest);
-                let committed = manifest.and_then(|m| m.sinks.iter().find(|s| s.sink == sink.id)).map_or(0, |s| s.bytes);
-                let begin = match (start.new, fresh) {
-                    (true, true) => crate::sink::Start::Fresh,
-                    (true, false) => crate::sink::Start::New,
-                    (false, _) => crate::sink::Start::Resume { committed },
+                let known = |c: &checkpoint::Checkpoint| c.manifest.sinks.iter().find(|s| s.sink == sink.id).map(|s| s.bytes);
+                let begin = match (start.new, fresh, start.checkpoint.as_ref().map(known)) {
+                    (true, true, _) => crate::sink::Start::Fresh,
+                    // A sink that the checkpoint does not know: nothing in that file is this job's to cut.
+                    (true, false, _) | (false, _, Some(None)) => crate::sink::Start::New,
+                    (false, _, known) => crate::sink::Start::Resume { committed: known.flatten().unwrap_or(0) },
                 };
                 let local = LocalSink::open(connector, &prepared.settings.base_dir, begin);
                 let local = Arc::new(local.map_err(|source| commit::Error::Sink { id: sink.id.clone(), source })?);

@@ -74,14 +74,14 @@ impl Error {
             Self::Refused(_) => Kind::Refused,
             Self::Run(error) => match error {
                 commit::Error::Worker(error) => of_worker(error),
-                commit::Error::WorkerGone(_) => Kind::Bug,
+                commit::Error::WorkerGone(_) | commit::Error::ThreadGone(_) => Kind::Bug,
                 commit::Error::Checkpoint(error) => of_checkpoint(error),
                 commit::Error::Log(commit::LogError::Kafka(error)) => of_commit(error),
                 commit::Error::Log(commit::LogError::Local(error)) => of_checkpoint(error),
                 commit::Error::Log(commit::LogError::Metadata(_)) => Kind::Bug,
                 commit::Error::Kafka(error) => of_kafka(error),
                 commit::Error::Sink { source, .. } => of_sink(source),
-                commit::Error::Thread { .. } => Kind::World,
+                commit::Error::Thread { .. } | commit::Error::DrainDeadline(_) => Kind::World,
                 commit::Error::State(error) => of_state(error),
             },
         }
@@ -139,10 +139,18 @@ fn of_state(error: &state::Error) -> Kind {
     }
 }
 
-fn of_source(_: &source::Error) -> Kind {
-    Kind::World
+fn of_source(error: &source::Error) -> Kind {
+    match error {
+        source::Error::Shorter { .. } => Kind::Refused,
+        source::Error::NotAFile { .. } | source::Error::LongLine { .. } | source::Error::Record { .. } => Kind::BadJob,
+        _ => Kind::World,
+    }
 }
 
-fn of_sink(_: &sink::Error) -> Kind {
-    Kind::World
+fn of_sink(error: &sink::Error) -> Kind {
+    match error {
+        sink::Error::NotEmpty { .. } | sink::Error::Shorter { .. } => Kind::Refused,
+        sink::Error::NotAFile { .. } => Kind::BadJob,
+        _ => Kind::World,
+    }
 }

@@ -183,7 +183,7 @@ pub fn run(prepared: &Prepared, control: &Arc<Control>) -> Result<Summary, Error
     // Makes the folder, too, in which the lock lies.
     Store::open_folder(&dir.join(CHECKPOINTS))?;
     let _lock = FolderLock::acquire(&dir)?;
-    let (mut pause, mut failures, mut committed) = (RESTART_FIRST, 0, prepared.metrics.snapshot().epoch);
+    let (mut pause, mut failures, mut committed) = (RESTART_FIRST, 0, 0);
     let mut fresh = prepared.settings.fresh;
     loop {
         let outcome = attempt::attempt(prepared, control, &dir, &mut fresh);
@@ -193,7 +193,7 @@ pub fn run(prepared: &Prepared, control: &Arc<Control>) -> Result<Summary, Error
             Err(error) if error.is_closed_stdout() => return Ok(summary(prepared)),
             Err(error) => error,
         };
-        let now = prepared.metrics.snapshot().epoch;
+        let now = prepared.metrics.snapshot().checkpoints;
         if now > committed {
             (pause, failures, committed) = (RESTART_FIRST, 0, now);
         }
@@ -204,6 +204,9 @@ pub fn run(prepared: &Prepared, control: &Arc<Control>) -> Result<Summary, Error
         tracing::warn!(%error, pause_ms = pause.as_millis(), "attempt failed; restarting from the last checkpoint");
         prepared.metrics.restarted();
         wait(pause, control);
+        if control.stopping() {
+            return Err(error);
+        }
         pause = (pause * 2).min(RESTART_LAST);
     }
 }

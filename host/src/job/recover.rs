@@ -14,7 +14,7 @@ use crate::{
     commit::{CommitLog, SplitInfo, SplitOffset},
     operator::{self, StateNumbers},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a run stands when its workers start.
 pub(super) struct Start {
@@ -84,7 +84,7 @@ fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Resu
         _ => None,
     });
     let named = of_splits.chain(single.iter().filter_map(|s| s.committed.as_ref()));
-    let names: Vec<String> = named.filter_map(|m| m.as_ref().ok()?.manifest.as_ref()).map(|m| m.name.clone()).collect();
+    let names: BTreeSet<String> = named.filter_map(|m| m.as_ref().ok()?.manifest.as_ref()).map(|m| m.name.clone()).collect();
     let mut manifests: BTreeMap<String, ManifestFact> = BTreeMap::new();
     for name in names {
         let fact = checkpoint::find_checkpoint(store, &name)?;

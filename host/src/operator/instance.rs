@@ -167,7 +167,12 @@ impl Instance {
             }
             Err(error) => {
                 store.data_mut().drop_effects();
-                Err(self.trapped(&error))
+                match error.downcast::<state::Error>() {
+                    // Keys and shapes are the guest's doing; all else about state is the host's, and no record's fault.
+                    Ok(error @ (state::Error::KeyTooLong { .. } | state::Error::Shape { .. })) => Err(CallError::Trap(error.to_string())),
+                    Ok(error) => Err(CallError::State(error)),
+                    Err(error) => Err(self.trapped(&error)),
+                }
             }
         }
     }

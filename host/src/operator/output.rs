@@ -86,9 +86,14 @@ fn check(raw: &RawOutput, input: &Batch, limits: &Limits, ports: usize) -> Resul
     {
         return Err(malformed(format!("timestamps has {} entries for {rows} output records", timestamps.len())));
     }
-    if let Some(index) = raw.rejects.iter().position(|r| !inside(r.position)) {
-        let position = raw.rejects[index].position;
-        return Err(malformed(format!("rejects[{index}] names position {position}, the batch has {} records", input.len())));
+    let mut rejected = std::collections::HashSet::with_capacity(raw.rejects.len());
+    for (index, Reject { position, .. }) in raw.rejects.iter().enumerate() {
+        if !inside(*position) {
+            return Err(malformed(format!("rejects[{index}] names position {position}, the batch has {} records", input.len())));
+        }
+        if !rejected.insert(*position) {
+            return Err(malformed(format!("rejects[{index}] names position {position} again")));
+        }
     }
     Ok(())
 }

@@ -74,6 +74,7 @@ fn a_broken_answer_is_refused_by_column_and_index() {
         (RawOutput { ports: vec![0, 1], ..raw(&[0, 1]) }, "ports[1] is 1, but 0 ports are declared"),
         (RawOutput { timestamps: Some(vec![]), ..raw(&[0]) }, "timestamps has 0 entries for 1 output records"),
         (RawOutput { values: texts(&["a"]), ..raw(&[0, 1]) }, "values: 2 offsets where 3 are needed (one more than entries)"),
+        (RawOutput { rejects: [reject(1), reject(1)].concat(), ..raw(&[]) }, "rejects[1] names position 1 again"),
         (RawOutput { rejects: reject(5), ..raw(&[]) }, "rejects[0] names position 5, the batch has 5 records"),
         (raw(&[0; 101]), "101 output records for one call; the limit is 100"),
     ] {

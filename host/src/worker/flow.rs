@@ -17,11 +17,7 @@ use crate::{
     record::{Batch, RowRef, shard_for},
     state,
 };
-use std::{
-    ops::Range,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 /// First wait before a call that asked for a retry is repeated; it doubles up to [`RETRY_LAST`].
 const RETRY_FIRST: Duration = Duration::from_millis(10);
@@ -149,26 +145,46 @@ impl Flow {
     /// One call, and what to do when it fails: a batch is cut in two until the poison record stands alone. Its fate is
     /// decided on a fresh instance, with the state that the records before it have left.
     fn attempt(&mut self, index: usize, input: u32, batch: &Batch) -> Result<(), Error> {
-        match self.call(index, input, batch) {
+        let outcome = self.call(index, input, batch);
+        self.settle(index, input, batch, outcome)
+    }
+
+    fn settle(&mut self, index: usize, input: u32, batch: &Batch, outcome: Result<Vec<Reject>, CallError>) -> Result<(), Error> {
+        match outcome {
             Ok(rejects) => {
                 self.pass_on(index)?;
                 rejects.iter().try_for_each(|r| self.fault(index, batch, r.position as usize, &r.reason))
             }
-            Err(CallError::Rejected(Reject { position, reason })) if (position as usize) < batch.len() => {
-                let at = position as usize;
-                self.part(index, input, batch, 0..at)?;
-                self.fault(index, batch, at, &reason)?;
-                self.part(index, input, batch, at + 1..batch.len())
-            }
+            Err(CallError::Rejected(reject)) if (reject.position as usize) < batch.len() => self.without(index, input, batch, reject),
             Err(CallError::Fatal(reason)) => Err(Error::Guest { operator: self.id(index), reason }),
             Err(CallError::State(error)) => Err(error.into()),
-            Err(CallError::Retry(reason)) => self.gave_up(index, batch, format!("asked for retries for {RETRY_FOR:?}: {reason}")),
+            Err(CallError::Retry(reason)) => self.gave_up(index, batch, format!("asks for retries: {reason}")),
             Err(_) if batch.len() > 1 => {
                 let half = batch.len() / 2;
                 self.part(index, input, batch, 0..half)?;
                 self.part(index, input, batch, half..batch.len())
             }
             Err(_) => self.verdict(index, input, batch),
+        }
+    }
+
+    /// Takes out what the guest rejects, one record after the other, and calls with the rest.
+    fn without(&mut self, index: usize, input: u32, batch: &Batch, mut reject: Reject) -> Result<(), Error> {
+        let mut from = 0;
+        loop {
+            let at = from + reject.position as usize;
+            self.part(index, input, batch, from..at)?;
+            self.fault(index, batch, at, &reject.reason)?;
+            from = at + 1;
+            if from >= batch.len() {
+                return Ok(());
+            }
+            let mut rest = Batch::default();
+            rest.extend_range(batch, from..batch.len());
+            match self.call(index, input, &rest) {
+                Err(CallError::Rejected(next)) if (next.position as usize) < rest.len() => reject = next,
+                outcome => return self.settle(index, input, &rest, outcome),
+            }
         }
     }
 
@@ -194,7 +210,7 @@ impl Flow {
         let (mut wait, start) = (RETRY_FIRST, clock::monotonic());
         loop {
             match self.call_once(index, input, batch) {
-                Err(CallError::Retry(_)) if clock::since(start) < RETRY_FOR && !self.shared.stopping.load(Ordering::Relaxed) => {
+                Err(CallError::Retry(_)) if clock::since(start) < RETRY_FOR && !self.shared.is_ending() => {
                     clock::pause(wait);
                     wait = (wait * 2).min(RETRY_LAST);
                 }

@@ -66,9 +66,13 @@ impl Keyed {
 
     /// Checks the whole answer before any of it is kept.
     fn check(&mut self, answer: Processed, instance: &Instance, batch: &Batch, ports: &mut [Batch]) -> Result<Checked, CallError> {
-        let mut changes = Vec::with_capacity(answer.changes.len());
+        let mut changes: Vec<(usize, Vec<u32>, Column)> = Vec::with_capacity(answer.changes.len());
         for change in answer.changes {
-            changes.push(operator::check_change(change, self.values.len(), self.grouped.keys.len(), &mut self.seen)?);
+            let change = operator::check_change(change, self.values.len(), self.grouped.keys.len(), &mut self.seen)?;
+            if changes.iter().any(|(state, ..)| *state == change.0) {
+                return Err(CallError::Malformed(format!("changes: state {} stands there twice", change.0)));
+            }
+            changes.push(change);
         }
         let rejects = operator::assemble(answer.output, batch, instance.loaded().limits(), ports)?;
         Ok((changes, rejects))

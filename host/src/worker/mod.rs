@@ -25,7 +25,7 @@ use crate::{
     record::Batch,
     state,
 };
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use flow::{Flow, Node};
 use key::KeyBy;
 use keyed::Keyed;
@@ -40,6 +40,8 @@ use std::{
 
 /// Longest sleep of a worker that has nothing to do and whom nobody wakes.
 const IDLE: Duration = Duration::from_millis(100);
+/// A busy worker sends half-filled lanes every so many turns.
+const FLUSH_TURNS: u32 = 16;
 /// A worker looks at its memory every so many turns that did something.
 const MEMORY_TURNS: u32 = 64;
 
@@ -83,6 +85,10 @@ pub struct Shared {
 }
 
 impl Shared {
+    fn is_ending(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed) || self.aborted.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn origin(&self, batch: &Batch, row: usize) -> (String, i32, i64) {
         let origin = batch.row(row).origin;
         let split = self.splits.get(origin.split as usize);
@@ -195,10 +201,11 @@ impl Worker {
 
     /// Runs until told to stop. What ends it otherwise is told to the coordinator.
     pub fn run(mut self, threads: &[std::thread::Thread]) {
-        for node in &mut self.flow.nodes {
-            if let Some(outbox) = &mut node.outbox {
-                threads.iter().enumerate().for_each(|(i, thread)| outbox.set_receiver(i, thread.clone()));
-            }
+        for outbox in self.flow.nodes.iter_mut().filter_map(|n| n.outbox.as_mut()) {
+            outbox.set_receivers(threads);
+        }
+        for inbox in self.inboxes.iter_mut().flatten() {
+            inbox.set_senders(threads);
         }
         loop {
             match self.turn() {
@@ -219,6 +226,9 @@ impl Worker {
     fn turn(&mut self) -> Result<bool, Error> {
         self.obey()?;
         if self.flow.output.is_full() {
+            // What others wait for still goes out, a barrier above all: the commit that makes room may depend on it.
+            self.push_out(0);
+            self.outboxes(Outbox::wake);
             return Ok(false);
         }
         let start = clock::monotonic();
@@ -227,7 +237,8 @@ impl Worker {
         if self.barrier.is_none() && self.push_out(0) && !self.over_budget()? {
             did |= self.read()?;
         }
-        if !did {
+        // Now and then also while busy: a lane that fills slowly must not wait for the next barrier.
+        if !did || self.turns.is_multiple_of(FLUSH_TURNS) {
             self.outboxes(|outbox| outbox.flush());
         }
         self.outboxes(Outbox::wake);
@@ -238,7 +249,13 @@ impl Worker {
     }
 
     fn obey(&mut self) -> Result<(), Error> {
-        while let Ok(command) = self.commands.try_recv() {
+        loop {
+            let command = match self.commands.try_recv() {
+                Ok(command) => command,
+                Err(TryRecvError::Empty) => return Ok(()),
+                // The attempt is over before its coordinator could say so.
+                Err(TryRecvError::Disconnected) => return Err(Error::Stopped),
+            };
             match command {
                 Command::Stop => return Err(Error::Stopped),
                 Command::Barrier(epoch) => {
@@ -253,7 +270,6 @@ impl Worker {
                 }
             }
         }
-        Ok(())
     }
 
     /// Works off what other workers sent, most downstream first, as long as what comes of it finds room.
@@ -261,7 +277,12 @@ impl Worker {
         let mut did = false;
         for i in 0..self.downstream_first.len() {
             let Some(&(operator, stage)) = self.downstream_first.get(i) else { break };
-            while self.push_out(stage) && !self.flow.output.is_full() {
+            // With a barrier on its way everything before it has to come in: its commit is what makes room.
+            while (self.barrier.is_some() || !self.over_budget()?) && self.push_out(stage) && !self.flow.output.is_full() {
+                if self.shared.aborted.load(Ordering::Relaxed) {
+                    return Err(Error::Stopped);
+                }
+                self.turns += 1;
                 let Some(Some(inbox)) = self.inboxes.get_mut(operator) else { break };
                 let Received::Records { input, batch, lane } = inbox.receive() else { break };
                 self.flow.run(operator, input, &batch)?;

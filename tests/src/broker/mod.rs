@@ -72,7 +72,8 @@ impl Broker {
     #[track_caller]
     pub fn topic(&self, what: &str, partitions: i32) -> String {
         let name = format!("{what}-{}", self.topics.fetch_add(1, Ordering::Relaxed));
-        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        // The records' times are made up and long past: by the default retention the broker would delete them.
+        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
         let created = block_on(self.admin().create_topics([&topic], &admin_options())).expect("the broker answers");
         assert!(created.iter().all(Result::is_ok), "topic {name} was not created: {created:?}");
         let client = self.client();

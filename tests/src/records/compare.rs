@@ -10,13 +10,14 @@ type Sequences<'a> = BTreeMap<Option<&'a [u8]>, Vec<&'a Record>>;
 /// Records without a key have no order. `what` names the run.
 #[track_caller]
 pub fn assert_equal_by_key(what: &str, actual: &[Record], expected: &[Record]) {
+    let totals = format!("{} records of {}", actual.len(), expected.len());
     let (actual, expected) = (sequences(actual), sequences(expected));
     for (key, wanted) in &expected {
         let found = actual.get(key).map_or(&[][..], Vec::as_slice);
         if found != wanted {
             let position = found.iter().zip(wanted).take_while(|(one, other)| one == other).count();
             panic!(
-                "{what}: key {} has {} records and not {}; the first that differs is number {position}: {:?} and not {:?}",
+                "{what} ({totals}): key {} has {} records and not {}; the first that differs is number {position}: {:?} and not {:?}",
                 shown(*key),
                 found.len(),
                 wanted.len(),
