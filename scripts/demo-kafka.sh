@@ -32,7 +32,7 @@ cat << T
 
 weir run $job
 
-  The job       $job: Kafka in, Kafka out, exactly once
+  The job       $job: Kafka in, Kafka out
   Look inside   $weir topics --brokers $brokers list
   Next          README.md
 

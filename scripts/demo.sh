@@ -17,7 +17,7 @@ weir run $job
 
   The function  guest-examples/word-count/count/src/lib.rs: edit it, then run make demo again
   The job       $job: source, operators and sink in one file
-  Next          make demo-kafka: the same functions over a real Kafka, exactly once
+  Next          make demo-kafka: the same functions over a real Kafka
 
 Ctrl-C ends it.
 

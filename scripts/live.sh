@@ -12,7 +12,8 @@ viewer=
 # A session of its own keeps Ctrl-C away from it: it gets one TERM from finish, and can end in order. If this
 # shell is killed outright, the kernel sends that TERM.
 spawn() {
-  setsid setpriv --pdeathsig TERM -- "$@" &
+  # Said out loud, or bash would give a background process /dev/null for its input.
+  setsid setpriv --pdeathsig TERM -- "$@" <&0 &
   demo_processes+=($!)
 }
 

@@ -15,17 +15,31 @@ pub struct Job {
     operators: Vec<Value>,
     sinks: Vec<Value>,
     interval: Duration,
+    runtime: Value,
 }
 
 impl Job {
     /// A job with epochs of 100 ms, and nothing in it yet.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), sources: vec![], operators: vec![], sinks: vec![], interval: Duration::from_millis(100) }
+        Self {
+            name: name.into(),
+            sources: vec![],
+            operators: vec![],
+            sinks: vec![],
+            interval: Duration::from_millis(100),
+            runtime: json!({}),
+        }
     }
 
     /// The longest an epoch lasts.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
+        self
+    }
+
+    /// The fields of `runtime`, such as `{"memory": "64MiB"}`.
+    pub fn runtime(mut self, runtime: Value) -> Self {
+        self.runtime = runtime;
         self
     }
 
@@ -68,6 +82,7 @@ impl Job {
                 "operators": self.operators,
                 "sinks": self.sinks,
                 "checkpoint": { "interval": format!("{}ms", self.interval.as_millis()) },
+                "runtime": self.runtime,
             },
         });
         serde_json::to_string_pretty(&document).expect("JSON of strings and maps")
