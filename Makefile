@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build guests demo demo-kafka test test-demo lint fmt
+.PHONY: help setup build guests demo demo-kafka test test-demo lint bench fmt
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test-demo: ## only the demo's tests, on a pseudo-terminal
 
 lint: ## format, clippy, licences, documentation, shell scripts
 	@scripts/lint.sh
+
+bench: ## measure each promised figure; writes bench-results.json
+	@scripts/bench.sh
 
 fmt: ## format all Rust code
 	@cargo fmt --all

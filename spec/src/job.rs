@@ -105,7 +105,7 @@ fn default_shards() -> u32 {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Checkpoint {
-    /// The longest an epoch lasts: output becomes visible to committed readers this often. At least 10ms.
+    /// The longest an epoch lasts: state and source positions are committed this often. At least 10ms.
     pub interval: Duration,
     /// An epoch ends early when this much changed state has gathered.
     pub dirty_bytes: ByteSize,

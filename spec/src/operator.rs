@@ -114,7 +114,7 @@ pub enum OnError {
     Fail,
     /// It is counted and dropped.
     Skip,
-    /// It goes to this sink, in the same commit as the output, with the operator, the reason and its origin.
+    /// It goes to this sink like any output, with the operator, the reason and its origin in its headers.
     DeadLetter(String),
 }
 

@@ -72,7 +72,7 @@ impl Sink {
     }
 }
 
-/// A topic of a Kafka cluster, written in the transaction that commits the checkpoint.
+/// A topic of a Kafka cluster. An epoch's records are delivered before its commit: after a crash some come again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KafkaSink {

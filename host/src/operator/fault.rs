@@ -8,7 +8,8 @@ pub enum CallError {
     /// The guest trapped: unreachable code, memory access, stack, or no fuel left.
     #[error("trapped: {0}")]
     Trap(String),
-    /// The deadline passed. Wall clock decides no record's fate, so this one is never bisected to a poison record.
+    /// The deadline passed. Wall clock decides no record's fate: a record that runs into it alone restarts the job and
+    /// is no poison.
     #[error("ran longer than its deadline of {0:?}")]
     Deadline(std::time::Duration),
     /// The guest's answer breaks a rule of the interface.

@@ -7,7 +7,7 @@ impl Plan {
     /// The plan as indented text: each node with who reads it.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut out = format!("job {} ({} shards, {} keyed edges deep)\n", self.name, self.shards, self.stages);
+        let mut out = format!("job {} ({} shards, keyed edges on the longest way: {})\n", self.name, self.shards, self.stages);
         for source in &self.sources {
             line(&mut out, format_args!("  source   {} -> {}", source.id, self.names(&source.targets)));
         }

@@ -220,10 +220,16 @@ impl Column {
         let base = self.data.len() as u32;
         self.data.extend_from_slice(&from.data[start as usize..end as usize]);
         self.offsets.extend(from.offsets[rows.start + 1..=rows.end].iter().map(|o| o - start + base));
-        if !from.validity.is_empty() || !self.validity.is_empty() {
-            if self.validity.is_empty() {
-                self.validity = vec![0xff; first.div_ceil(8)];
-            }
+        if from.validity.is_empty() && self.validity.is_empty() {
+            return;
+        }
+        // In place: the buffer keeps its room from batch to batch.
+        self.validity.resize(first.div_ceil(8), 0xff);
+        if first.is_multiple_of(8) && rows.start.is_multiple_of(8) && !from.validity.is_empty() {
+            self.validity.extend_from_slice(&from.validity[rows.start / 8..rows.end.div_ceil(8)]);
+            self.set_unused_bits();
+        } else {
+            self.validity.reserve(rows.len().div_ceil(8));
             for (at, i) in (first..).zip(rows) {
                 self.mark(at, !from.is_null(i));
             }
@@ -248,6 +254,14 @@ impl Column {
     fn need_validity(&mut self) {
         if self.validity.is_empty() {
             self.validity.resize(self.len().div_ceil(8), 0xff);
+        }
+    }
+
+    /// Bits behind the last entry are 1, so that equal columns have equal bytes.
+    fn set_unused_bits(&mut self) {
+        let used = self.len() % 8;
+        if let (1.., Some(last)) = (used, self.validity.last_mut()) {
+            *last |= 0xff << used;
         }
     }
 
@@ -310,6 +324,10 @@ mod tests {
             let mut extended = into.clone();
             extended.extend_range(&from, 3..29);
             assert_eq!(rows(&extended), [&before[..], &sample(40)[3..29]].concat());
+            let mut aligned = into.clone();
+            aligned.extend_range(&from, 8..21);
+            let pushed: Column = before.iter().chain(&sample(40)[8..21]).map(Option::as_deref).collect();
+            assert_eq!(aligned, pushed);
             let mut gathered = into;
             gathered.gather(&from, &[39, 0, 0, 17]);
             let picked: Vec<_> = [39, 0, 0, 17].map(|i: usize| sample(40)[i].clone()).into();

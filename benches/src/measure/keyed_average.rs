@@ -1,0 +1,144 @@
+//! Running averages per CPU-second: keys of 16 bytes, each as likely as any other, values of decimal text.
+
+use super::Bench;
+use crate::data::{Draws, Random};
+use crate::job::{Run, operator};
+use crate::kafka::Kafka;
+use anyhow::{Context as _, Result, ensure};
+use std::collections::HashMap;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// One key in so many has its output compared.
+const SAMPLE: u64 = 997;
+/// Of /proc's times; the same on every Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+/// Between two looks at a running job.
+const LOOK: Duration = Duration::from_millis(50);
+/// Until every key has come once.
+const DEADLINE: Duration = Duration::from_secs(900);
+
+/// A topic in which every key comes once before any comes again.
+#[derive(Clone, Copy)]
+pub struct KeyedAverage {
+    keys: u64,
+    records: u64,
+    /// Whether only what follows after every key has come once is measured: the state is as large as it gets then.
+    from_full: bool,
+}
+
+impl KeyedAverage {
+    /// State that fits in memory. The whole process is measured.
+    pub const ONE_MILLION: Self = Self { keys: 1_000_000, records: 4_000_000, from_full: false };
+    /// State beyond the default memory budget of 512 MiB.
+    pub const TWENTY_MILLION: Self = Self { keys: 20_000_000, records: 22_000_000, from_full: true };
+
+    /// Records per CPU-second.
+    pub fn measure(self, bench: &Bench) -> Result<f64> {
+        let topic = format!("numbers-{}", self.keys);
+        bench.filled(&topic, |kafka| {
+            let mut draws = Draws::new(self.keys);
+            let mut numbers = numbers(self.keys);
+            kafka.fill(&topic, self.records, |_, key, value| write(draws.next(), numbers.next(), key, value))
+        })?;
+        let operators = vec![operator("keyed-average", "in", true)?];
+        if !self.from_full {
+            let cpu = bench.run(&topic, operators, |kafka, to| self.check(kafka, to))?;
+            return Ok(self.records as f64 / cpu);
+        }
+        let to = bench.topic("out")?;
+        let job = bench.job(&topic, &to, operators)?;
+        let mut run = bench.weir.start(&job, &["--until-end", "--metrics-port", "0"])?;
+        let (read, before) = self.await_full(&mut run)?;
+        let cpu = run.wait()?;
+        self.check(bench.kafka()?, &to)?;
+        bench.kafka()?.delete(&to)?;
+        Ok((self.records - read) as f64 / (cpu - before))
+    }
+
+    /// Waits until as many records are read as there are keys; how many exactly, and the CPU seconds up to there.
+    fn await_full(self, run: &mut Run) -> Result<(u64, f64)> {
+        let start = Instant::now();
+        loop {
+            run.assert_running()?;
+            let read = records_read(run).unwrap_or(0);
+            if read >= self.keys {
+                return Ok((read, cpu_of(run.pid())?));
+            }
+            ensure!(start.elapsed() < DEADLINE, "{read} of {} records read in {DEADLINE:?}", self.keys);
+            std::thread::park_timeout(LOOK);
+        }
+    }
+
+    /// Every record has an output, and the last of each key in the sample is its average.
+    fn check(self, kafka: &Kafka, topic: &str) -> Result<()> {
+        use rdkafka::Message as _;
+        let mut expected: HashMap<u64, (f64, u64)> = HashMap::new();
+        let (mut draws, mut numbers) = (Draws::new(self.keys), numbers(self.keys));
+        for _ in 0..self.records {
+            let (key, number) = (draws.next(), numbers.next());
+            if key % SAMPLE == 0 {
+                let (sum, count) = expected.entry(key).or_default();
+                (*sum, *count) = (*sum + value_of(number), *count + 1);
+            }
+        }
+        let mut found: HashMap<u64, (f64, u64)> = HashMap::new();
+        let count = kafka.read(topic, |message| {
+            let key = text(message.key()).and_then(|k| k.strip_prefix("key-")?.parse::<u64>().ok()).context("not a key of the input")?;
+            if key % SAMPLE == 0 {
+                let (average, count) = found.entry(key).or_default();
+                *average = text(message.payload()).and_then(|v| v.parse().ok()).context("not a number")?;
+                *count += 1;
+            }
+            Ok(())
+        })?;
+        ensure!(count == self.records, "{count} records came out of {}", self.records);
+        for (key, (sum, count)) in expected {
+            let (average, times) = found.get(&key).copied().unwrap_or_default();
+            // Sums of quarters are exact, in any order.
+            let right = times == count && (average - sum / count as f64).abs() < 1e-9;
+            ensure!(right, "key {key}: {average} after {times} records, not {} after {count}", sum / count as f64);
+        }
+        Ok(())
+    }
+}
+
+fn numbers(keys: u64) -> Random {
+    Random::new(!keys)
+}
+
+fn value_of(number: u64) -> f64 {
+    (number % 4000) as f64 / 4.0
+}
+
+fn write(key_number: u64, number: u64, key: &mut Vec<u8>, value: &mut Vec<u8>) {
+    // Writing to memory does not fail.
+    let _ = write!(key, "key-{key_number:012}");
+    let _ = write!(value, "{}", value_of(number));
+}
+
+fn text(bytes: Option<&[u8]>) -> Option<&str> {
+    std::str::from_utf8(bytes?).ok()
+}
+
+/// What the job's metrics say; none before they are there.
+fn records_read(run: &Run) -> Option<u64> {
+    let stderr = run.stderr();
+    let address = stderr.split("http://").nth(1)?.split("/metrics").next()?;
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let line = answer.lines().find(|line| line.starts_with("weir_source_records_total{"))?;
+    line.split(' ').nth(1)?.parse().ok()
+}
+
+/// CPU seconds of a running process.
+fn cpu_of(pid: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field, the name, may hold spaces; it ends with the last parenthesis. User and system time are the 14th and 15th.
+    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
+    Ok(fields.map(|field| field.parse::<f64>().unwrap_or(f64::NAN)).sum::<f64>() / TICKS_PER_SECOND)
+}
