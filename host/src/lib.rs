@@ -48,6 +48,7 @@ pub mod exchange;
 pub mod fault;
 pub mod job;
 pub mod kafka;
+mod log_limit;
 pub mod metrics;
 pub mod operator;
 pub mod plan;

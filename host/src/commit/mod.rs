@@ -238,6 +238,7 @@ impl Coordinator {
                 producer.flush_until(deadline)?;
             }
             let sinks = self.sync_sinks()?;
+            self.release_outputs(done.last);
             let deltas = done.deltas.into_iter().flatten().map(state::FrozenDelta::into_sorted).collect();
             let (name, bytes) = self.encode(done.epoch, deltas, sinks)?;
             self.files.store().put_if_absent(&name, &bytes)?;
@@ -250,13 +251,21 @@ impl Coordinator {
             self.files.committed(&object, done.epoch, &mut self.names)?;
             written = bytes.len();
             self.last_commit = clock::monotonic();
+        } else {
+            self.release_outputs(done.last);
         }
-        // After the last epoch nothing more may leave: what is held back was never committed.
-        if !done.last {
-            self.workers.iter().for_each(|w| w.tell(Command::Committed(done.epoch)));
-        }
+        self.workers.iter().for_each(|w| w.tell(Command::Committed(done.epoch)));
         self.metrics.committed(done.epoch, written, clock::since(done.started));
         Ok(())
+    }
+
+    /// Lets the next epoch's outputs go: at least once, they need not wait for this epoch's commit, but only for its
+    /// flush, which would never end otherwise. After the last epoch nothing more may leave, because nothing more will be
+    /// committed.
+    fn release_outputs(&self, last: bool) {
+        if !last {
+            self.workers.iter().for_each(|w| w.tell(Command::Flushed));
+        }
     }
 
     fn sync_sinks(&self) -> Result<Vec<SinkPosition>, Error> {

@@ -10,6 +10,17 @@ use std::{collections::VecDeque, thread::Thread};
 
 /// Messages that fit into one channel: enough to keep a receiver busy while its sender is scheduled out.
 const LANE_MESSAGES: usize = 8;
+/// Batches of one lane that hold records: in the channel, being filled, being read.
+const LANE_BATCHES: usize = LANE_MESSAGES + 2;
+/// A batch between workers is never limited to fewer bytes than this, however many lanes share the memory.
+const LEAST_BYTES: usize = 4096;
+
+/// The most bytes of a batch, at most `wanted`, so that the lanes of `exchanges` keyed operators between `workers` workers hold at
+/// most `memory` bytes.
+#[must_use]
+pub fn batch_bytes(memory: usize, workers: usize, exchanges: usize, wanted: usize) -> usize {
+    (memory / (workers * workers * exchanges * LANE_BATCHES).max(1)).max(LEAST_BYTES).min(wanted)
+}
 
 /// What travels between workers.
 enum Message {
@@ -39,6 +50,7 @@ struct Outlane {
 pub struct Inbox {
     lanes: Vec<Inlane>,
     next: usize,
+    max_footprint: usize,
 }
 
 struct Inlane {
@@ -77,8 +89,10 @@ pub fn connect(workers: usize, inputs: usize, max_records: usize, max_bytes: usi
             into.push(Inlane { receiver, spent: give, sender: None, barrier: None });
         }
     }
+    // Offsets, times and origins come on top of the bytes of keys and values; buffers grow by doubling.
+    let max_footprint = 2 * max_bytes + 64 * max_records;
     let outboxes = outlanes.into_iter().map(|lanes| Outbox { lanes, max_records, max_bytes });
-    outboxes.zip(inlanes.into_iter().map(|lanes| Inbox { lanes, next: 0 })).collect()
+    outboxes.zip(inlanes.into_iter().map(|lanes| Inbox { lanes, next: 0, max_footprint })).collect()
 }
 
 impl Outbox {
@@ -205,6 +219,10 @@ impl Inbox {
     /// Gives an emptied batch back to its sender.
     pub fn give_back(&mut self, lane: usize, mut batch: Batch) {
         batch.clear();
+        // A batch that one large record has blown up is not kept.
+        if batch.footprint() > self.max_footprint {
+            return;
+        }
         if let Some(lane) = self.lanes.get(lane) {
             // A full way back means that the sender has buffers enough.
             let _ = lane.spent.try_send(batch);

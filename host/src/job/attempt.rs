@@ -64,7 +64,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, f
     let (events, from_workers) = bounded(CHANNEL * workers);
     let threads = Threads::spawn(workers)?;
     let mut sources = open_sources(prepared, &world, &start, &threads.threads())?;
-    let mut exchanges = connect(prepared, &shared, workers);
+    let mut exchanges = connect(prepared, &shared, &budget, workers);
     let mut commands = Vec::with_capacity(workers);
     for (index, state) in states.into_iter().enumerate() {
         let (command, receiver) = bounded(CHANNEL);
@@ -142,6 +142,7 @@ fn share(prepared: &Prepared, control: &Arc<Control>, world: &World, budget: &Bu
         stopping: control.stop.clone(),
         aborted: false.into(),
         dirty_bytes: 0.into(),
+        skip_log: Default::default(),
         wants_spill: false.into(),
     })
 }
@@ -224,13 +225,15 @@ fn instances(prepared: &Prepared, numbers: &[StateNumbers], shared: &Shared) -> 
 fn connect(
     prepared: &Prepared,
     shared: &Shared,
+    budget: &Budget,
     workers: usize,
 ) -> Vec<Option<std::collections::VecDeque<(exchange::Outbox, exchange::Inbox)>>> {
     let settings = &shared.settings;
+    let max_bytes = exchange::batch_bytes(budget.exchange, workers, prepared.plan.keyed().count(), settings.batch_bytes);
     let ends = |(operator, loaded): (&crate::plan::OperatorNode, &Arc<crate::operator::Loaded>)| {
         let inputs = loaded.declared().inputs.len();
         let exchanged = operator.key.is_some() && workers > 1;
-        exchanged.then(|| exchange::connect(workers, inputs, settings.batch_records, settings.batch_bytes).into())
+        exchanged.then(|| exchange::connect(workers, inputs, settings.batch_records, max_bytes).into())
     };
     prepared.plan.operators.iter().zip(&prepared.loaded).map(ends).collect()
 }

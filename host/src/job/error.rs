@@ -107,6 +107,7 @@ fn of_kafka(error: &kafka::Error) -> Kind {
         kafka::Error::OwnedProperty { .. } | kafka::Error::Configuration { .. } | kafka::Error::TopicName { .. } => Kind::BadJob,
         kafka::Error::OffsetOutOfRange { .. } => Kind::Refused,
         kafka::Error::Stray { .. } | kafka::Error::Taken { .. } => Kind::Bug,
+        kafka::Error::Delivery { transient: false, .. } => Kind::World,
         kafka::Error::Delivery { .. } | kafka::Error::FlushDeadline { .. } => Kind::Retry,
         other if other.is_transient() => Kind::Retry,
         _ => Kind::World,

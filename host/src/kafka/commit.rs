@@ -113,7 +113,8 @@ impl CommitProducer {
     /// them left open is aborted.
     ///
     /// # Errors
-    /// [`CommitError::Retriable`] when no coordinator answered in time, [`CommitError::Fatal`] otherwise.
+    /// [`CommitError::Retriable`] when no coordinator answered in time, [`CommitError::Fenced`] when another process took
+    /// the id over meanwhile, [`CommitError::Fatal`] otherwise.
     pub fn init(cluster: &Cluster, settings: &CommitSettings, deadline: Instant) -> Result<Self, CommitError> {
         const ACTION: &str = "init_transactions";
         let timeout = settings.transaction_timeout.as_millis().to_string();
@@ -129,6 +130,9 @@ impl CommitProducer {
                 Ok(()) => return Ok(Self { outputs, state: State::Idle, transaction_timeout: settings.transaction_timeout }),
                 Err(failure) => failure,
             };
+            if is_producer_fence(failure.code) {
+                return Err(CommitError::Fenced { action: ACTION, reason: failure.reason });
+            }
             if !failure.retriable {
                 return Err(fatal(Error::client(ACTION, failure.code, &failure.reason)));
             }

@@ -13,6 +13,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Errors kept until somebody asks; a broker that is away repeats itself, so more would say nothing new.
 const KEPT: usize = 64;
 
+/// What a broker says of a record that it will never take.
+const REFUSED: [RDKafkaErrorCode; 6] = [
+    RDKafkaErrorCode::MessageSizeTooLarge,
+    RDKafkaErrorCode::InvalidMessageSize,
+    RDKafkaErrorCode::InvalidRecord,
+    RDKafkaErrorCode::InvalidTimestamp,
+    RDKafkaErrorCode::TopicAuthorizationFailed,
+    RDKafkaErrorCode::ClusterAuthorizationFailed,
+];
+
 /// Collects what the event queue reports.
 #[derive(Default)]
 pub(super) struct Context {
@@ -74,7 +84,13 @@ impl ProducerContext for Context {
     /// Only failures come here (`delivery.report.only.error`).
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, message)) = result {
-            let failed = Error::Delivery { topic: message.topic().into(), partition: message.partition(), reason: error.to_string() };
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+            let failed = Error::Delivery {
+                topic: message.topic().into(),
+                partition: message.partition(),
+                reason: error.to_string(),
+                transient: !REFUSED.contains(&code),
+            };
             lock(&self.undelivered).get_or_insert(failed);
         }
     }

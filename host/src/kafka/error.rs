@@ -98,6 +98,8 @@ pub enum Error {
         partition: i32,
         /// librdkafka's words.
         reason: String,
+        /// Whether the same record may be taken later: not when it is too large, or not allowed.
+        transient: bool,
     },
     /// Records were still waiting for their acknowledgement at the deadline.
     #[error("{queued} records not acknowledged at the deadline")]

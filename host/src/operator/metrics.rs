@@ -1,23 +1,19 @@
 //! Counters, gauges and histograms that guests declare, and the limit on what they log.
 
 use super::declared::Declarations;
-use crate::clock;
+use crate::log_limit::LogLimit;
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
-
-/// Log lines that one operator may write per second; more are counted and dropped.
-const LOG_LINES_PER_SECOND: u32 = 100;
+use std::sync::atomic::AtomicU64;
 
 /// Metrics of one operator, shared by its instances.
 pub struct GuestMetrics {
     counters: Vec<Counter>,
     gauges: Vec<Gauge<f64, AtomicU64>>,
     histograms: Vec<Histogram>,
-    second: AtomicI64,
-    lines: AtomicU32,
+    log: LogLimit,
     dropped_lines: Counter,
 }
 
@@ -46,7 +42,7 @@ impl GuestMetrics {
             metric
         });
         let histograms = histograms.collect();
-        Self { counters, gauges, histograms, second: AtomicI64::new(0), lines: AtomicU32::new(0), dropped_lines }
+        Self { counters, gauges, histograms, log: LogLimit::default(), dropped_lines }
     }
 
     pub(super) fn add(&self, id: u32, delta: u64) {
@@ -68,11 +64,7 @@ impl GuestMetrics {
     }
 
     pub(super) fn may_log(&self) -> bool {
-        let second = clock::now_ms() / 1000;
-        if self.second.swap(second, Ordering::Relaxed) != second {
-            self.lines.store(0, Ordering::Relaxed);
-        }
-        let allowed = self.lines.fetch_add(1, Ordering::Relaxed) < LOG_LINES_PER_SECOND;
+        let allowed = self.log.allows();
         if !allowed {
             self.dropped_lines.inc();
         }

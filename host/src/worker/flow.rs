@@ -262,7 +262,10 @@ impl Flow {
         match self.shared.plan.operators.get(index).map_or(OnError::Fail, |o| o.on_error) {
             OnError::Fail => Err(Error::Poison { operator, topic, partition, offset, reason: reason.into() }),
             OnError::Skip => {
-                tracing::warn!(operator, topic, partition, offset, reason, "record skipped");
+                // The counter has them all.
+                if self.shared.skip_log.allows() {
+                    tracing::warn!(operator, topic, partition, offset, reason, "record skipped");
+                }
                 Ok(())
             }
             OnError::DeadLetter(sink) => {

@@ -19,6 +19,7 @@ pub(crate) use source::{Reader, SourceReader};
 use crate::{
     clock,
     exchange::{Inbox, Outbox, Received},
+    log_limit::LogLimit,
     metrics::JobMetrics,
     operator::{Instance, SplitName},
     plan::Plan,
@@ -80,6 +81,8 @@ pub struct Shared {
     pub aborted: AtomicBool,
     /// Bytes changed in the running epoch, of all workers.
     pub dirty_bytes: AtomicUsize,
+    /// Bounds what is logged of records that are skipped.
+    pub(crate) skip_log: LogLimit,
     /// Set by a worker whose state does not fit any more because RocksDB is behind.
     pub wants_spill: AtomicBool,
 }
@@ -101,6 +104,8 @@ impl Shared {
 pub enum Command {
     /// End the running epoch.
     Barrier(u64),
+    /// The outputs of the epoch before are delivered: those held back may go.
+    Flushed,
     /// The epoch is committed.
     Committed(u64),
     /// End now; everything uncommitted is dropped.
@@ -266,8 +271,8 @@ impl Worker {
                     if let Some(state) = &mut self.flow.state {
                         state.committed(epoch)?;
                     }
-                    self.flow.output.release()?;
                 }
+                Command::Flushed => self.flow.output.release()?,
             }
         }
     }

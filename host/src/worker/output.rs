@@ -1,4 +1,4 @@
-//! Where a worker's records leave: sinks, and the outputs held back while the epoch before is being committed.
+//! Where a worker's records leave: sinks, and the outputs held back while those of the epoch before are being flushed.
 
 use super::{Error, Shared};
 use crate::{
@@ -33,7 +33,7 @@ pub(crate) enum SinkWriter {
 pub(super) struct Output {
     shared: Arc<Shared>,
     sinks: Vec<SinkWriter>,
-    /// While an epoch is being committed, what belongs to the next one waits here.
+    /// While an epoch is being flushed, what belongs to the next one waits here.
     held: Option<VecDeque<(usize, Batch)>>,
     held_bytes: usize,
     spare: Vec<Batch>,
@@ -61,7 +61,7 @@ impl Output {
         self.held.get_or_insert_default();
     }
 
-    /// The epoch before is committed: what was held back goes out.
+    /// The epoch before is delivered: what was held back goes out.
     pub fn release(&mut self) -> Result<(), Error> {
         for (sink, batch) in self.held.take().into_iter().flatten() {
             self.write_through(sink, &batch)?;
