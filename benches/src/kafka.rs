@@ -8,6 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use std::fs;
 use std::path::Path;
 use std::process::{self, Command};
 use std::time::Duration;
@@ -15,6 +16,8 @@ use tempfile::TempDir;
 
 /// Partitions of every topic.
 pub const PARTITIONS: i32 = 4;
+/// Name of the broker's folder, before the pid of its run.
+const FOLDER: &str = "weir-bench-kafka-";
 /// For one request, and for the next record of a topic that is read to its end.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two looks at a full producer.
@@ -29,7 +32,8 @@ pub struct Kafka {
 impl Kafka {
     /// Starts a broker with the optimising compiler and a heap for benchmarks.
     pub fn start() -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("weir-bench-kafka-").tempdir()?;
+        remove_folders_of_ended_runs()?;
+        let folder = tempfile::Builder::new().prefix(&format!("{FOLDER}{}-", process::id())).tempdir()?;
         let bootstrap = script(folder.path(), "start")?.trim().to_owned();
         Ok(Self { folder, bootstrap })
     }
@@ -154,6 +158,19 @@ pub fn send(producer: &BaseProducer, topic: &str, partition: i32, key: &[u8], va
         }
         producer.poll(QUEUE_FULL_WAIT);
     }
+}
+
+/// A run that was interrupted leaves gigabytes.
+fn remove_folders_of_ended_runs() -> Result<()> {
+    for entry in fs::read_dir(std::env::temp_dir())?.flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(FOLDER)?.split('-').next());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            // Another run may be at it too.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
 }
 
 fn admin_options() -> AdminOptions {

@@ -66,10 +66,10 @@ impl Measure {
         }
     }
 
-    /// Rounds in a run: more where one is short and uneven, one where it takes minutes.
+    /// Rounds in a run: more where they are uneven, one where it takes minutes.
     pub const fn rounds(self) -> usize {
         match self {
-            Self::Start => 5,
+            Self::Passthrough | Self::Latency | Self::Start => 5,
             Self::KeyedAverage20M => 1,
             _ => 3,
         }
