@@ -44,7 +44,8 @@ finish() {
   local status=$? pid
   trap '' INT TERM HUP
   trap - EXIT
-  for pid in "${demo_processes[@]}"; do kill -TERM "$pid" 2> /dev/null || true; done
+  # With its children: each leads a session of its own, so its pid is that of its group.
+  for pid in "${demo_processes[@]}"; do kill -TERM -- "-$pid" 2> /dev/null || true; done
   for pid in "${demo_processes[@]}"; do end_within 15 "$pid"; done
   if [ -n "$viewer" ]; then end_within 2 "$viewer"; fi
   if declare -F demo_cleanup > /dev/null; then demo_cleanup; fi
