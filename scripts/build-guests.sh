@@ -12,7 +12,8 @@ export RUSTUP_TOOLCHAIN
 # Apart from the host's artefacts, which another compiler made.
 export CARGO_TARGET_DIR=$WEIR_CACHE/guests
 
-cargo build --locked --release --target wasm32-wasip2 --manifest-path guest-examples/Cargo.toml "$@"
+# From there, so that cargo reads the settings of .cargo/config.toml.
+(cd guest-examples && cargo build --locked --release --target wasm32-wasip2 "$@")
 
 # Each into place at once: a running job may be reading the old one.
 mkdir -p guest-examples/bin

@@ -5,14 +5,11 @@ use crate::data::{Draws, Random};
 use crate::job::{Run, operator};
 use crate::kafka::Kafka;
 use anyhow::{Context as _, Result, ensure};
-use std::collections::HashMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-/// One key in so many has its output compared.
-const SAMPLE: u64 = 997;
 /// Of /proc's times; the same on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 /// Between two looks at a running job.
@@ -72,34 +69,30 @@ impl KeyedAverage {
         }
     }
 
-    /// Every record has an output, and the last of each key in the sample is its average.
+    /// Every record has an output, and the last of each key is its average.
     fn check(self, kafka: &Kafka, topic: &str) -> Result<()> {
         use rdkafka::Message as _;
-        let mut expected: HashMap<u64, (f64, u64)> = HashMap::new();
+        // Per key its average and how many records it is of; so many keys want an array.
+        let mut expected = vec![(0.0, 0u32); usize::try_from(self.keys)?];
         let (mut draws, mut numbers) = (Draws::new(self.keys), numbers(self.keys));
         for _ in 0..self.records {
             let (key, number) = (draws.next(), numbers.next());
-            if key % SAMPLE == 0 {
-                let (sum, count) = expected.entry(key).or_default();
-                (*sum, *count) = (*sum + value_of(number), *count + 1);
-            }
+            let (sum, count) = expected.get_mut(usize::try_from(key)?).context("a key beyond the keys")?;
+            (*sum, *count) = (*sum + value_of(number), *count + 1);
         }
-        let mut found: HashMap<u64, (f64, u64)> = HashMap::new();
-        let count = kafka.read(topic, |message| {
-            let key = text(message.key()).and_then(|k| k.strip_prefix("key-")?.parse::<u64>().ok()).context("not a key of the input")?;
-            if key % SAMPLE == 0 {
-                let (average, count) = found.entry(key).or_default();
-                *average = text(message.payload()).and_then(|v| v.parse().ok()).context("not a number")?;
-                *count += 1;
-            }
+        let mut found = vec![(0.0, 0u32); expected.len()];
+        let read = kafka.read(topic, |message| {
+            let key = text(message.key()).and_then(|k| k.strip_prefix("key-")?.parse::<usize>().ok());
+            let (average, count) = key.and_then(|key| found.get_mut(key)).context("not a key of the input")?;
+            *average = text(message.payload()).and_then(|v| v.parse().ok()).context("not a number")?;
+            *count += 1;
             Ok(())
         })?;
-        ensure!(count == self.records, "{count} records came out of {}", self.records);
-        for (key, (sum, count)) in expected {
-            let (average, times) = found.get(&key).copied().unwrap_or_default();
+        ensure!(read == self.records, "{read} records came out of {}", self.records);
+        for (key, ((sum, count), (average, times))) in expected.into_iter().zip(found).enumerate() {
             // Sums of quarters are exact, in any order.
-            let right = times == count && (average - sum / count as f64).abs() < 1e-9;
-            ensure!(right, "key {key}: {average} after {times} records, not {} after {count}", sum / count as f64);
+            let right = times == count && (average - sum / f64::from(count)).abs() < 1e-9;
+            ensure!(right, "key {key}: {average} after {times} records, not {} after {count}", sum / f64::from(count));
         }
         Ok(())
     }

@@ -98,7 +98,7 @@ impl OutputProducer {
     ) -> Result<Self, Error> {
         let (records, kib) = (settings.queue_records.to_string(), settings.queue_kib.to_string());
         let defaults = [
-            ("linger.ms", "5"),
+            ("linger.ms", "2"),
             ("batch.num.messages", "100000"),
             ("batch.size", "1000000"),
             ("reconnect.backoff.max.ms", "1000"),

@@ -10,11 +10,15 @@ use std::collections::BinaryHeap;
 /// Length of an absent value.
 const TOMBSTONE: u32 = u32::MAX;
 
-/// One entry: its bytes are `[key][value]` at `start` of the arena; `prefix` and `head` (the key's first bytes behind
-/// the prefix, padded with zeros) decide nearly every comparison without touching the arena.
+/// The operator and the state in a prefix's number, without the shard.
+const STATE: u64 = 0xffff_0000_ffff;
+
+/// One entry: its bytes are `[key][value]` at `start` of the arena. `prefix` and `head` decide nearly every comparison
+/// without touching the arena.
 #[derive(Debug)]
 struct Row {
     prefix: u64,
+    /// Of the key behind what all keys of its state begin with, eight bytes, padded with zeros; 0 until it is sorted.
     head: u64,
     start: usize,
     key: u32,
@@ -36,9 +40,6 @@ impl FrozenDelta {
 
     pub(super) fn push(&mut self, entry: &Entry) {
         let key = entry.key.as_slice();
-        let mut head = [0; 8];
-        let known = key.len().min(8);
-        head[..known].copy_from_slice(&key[..known]);
         let start = self.arena.len();
         self.arena.extend_from_slice(&entry.prefix.bytes());
         self.arena.extend_from_slice(key);
@@ -47,7 +48,7 @@ impl FrozenDelta {
             stored.len() as u32
         });
         let key = (PREFIX_BYTES + key.len()) as u32;
-        self.rows.push(Row { prefix: entry.prefix.number(), head: u64::from_be_bytes(head), start, key, value });
+        self.rows.push(Row { prefix: entry.prefix.number(), head: 0, start, key, value });
     }
 
     /// The epoch.
@@ -78,13 +79,42 @@ impl FrozenDelta {
     #[must_use]
     pub fn into_sorted(mut self) -> SortedDelta {
         let arena = &self.arena;
-        let key = |row: &Row| &arena[row.start..row.start + row.key as usize];
+        let key = |row: &Row| &arena[row.start + PREFIX_BYTES..row.start + row.key as usize];
+        let common = common_beginnings(&self.rows, key);
+        for row in &mut self.rows {
+            let skip = common.iter().find(|(state, ..)| *state == row.prefix & STATE).map_or(0, |(_, _, length)| *length);
+            row.head = head(&key(row)[skip..]);
+        }
         self.rows.sort_unstable_by(|a, b| match (a.prefix, a.head).cmp(&(b.prefix, b.head)) {
             Ordering::Equal => key(a).cmp(key(b)),
             decided => decided,
         });
         SortedDelta { epoch: self.epoch, arena: self.arena, rows: self.rows }
     }
+}
+
+fn head(key: &[u8]) -> u64 {
+    let mut head = [0; 8];
+    let known = key.len().min(8);
+    head[..known].copy_from_slice(&key[..known]);
+    u64::from_be_bytes(head)
+}
+
+/// Per state one of its keys, and how many bytes all of its keys begin with: keys like `customer-0000012345` differ only
+/// behind them.
+fn common_beginnings<'a>(rows: &[Row], key: impl Fn(&Row) -> &'a [u8]) -> Vec<(u64, &'a [u8], usize)> {
+    let mut common: Vec<(u64, &[u8], usize)> = Vec::new();
+    for row in rows {
+        let (state, this) = (row.prefix & STATE, key(row));
+        match common.iter_mut().find(|(known, ..)| *known == state) {
+            None => common.push((state, this, this.len())),
+            Some((_, first, length)) if !this.starts_with(&first[..*length]) => {
+                *length = first.iter().zip(this).take_while(|(a, b)| a == b).count();
+            }
+            Some(_) => {}
+        }
+    }
+    common
 }
 
 /// A worker's changes of one epoch in key order, each key once.

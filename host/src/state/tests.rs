@@ -130,6 +130,32 @@ fn a_delta_holds_whole_keys_and_stored_values_in_key_order() {
 }
 
 #[test]
+fn keys_that_begin_alike_come_in_order_too() {
+    let keys: [&[u8]; 7] = [
+        b"customer-",
+        b"customer-\0",
+        b"customer-000000010",
+        b"customer-000000011",
+        b"customer-1",
+        b"customer-1\0",
+        b"customer-12345678-b",
+    ];
+    for shift in 0..keys.len() {
+        let mut store = new_store(None);
+        let mut shuffled = keys;
+        shuffled.rotate_left(shift);
+        shuffled.swap(0, 3);
+        set(&mut store, &shuffled.map(|key| (key, Some(&b"v"[..]))));
+        put_map(&mut store, b"other", &[(b"m", Some(b"v"))]);
+        store.commit_call().unwrap();
+        let found: Vec<Bytes> = commit(&mut store, 1).into_iter().map(|(key, _)| key).collect();
+        let whole = |key: &[u8]| [&b"\0\x01\0\0\0\0"[..], key].concat();
+        let expected: Vec<Bytes> = keys.into_iter().map(whole).chain([b"\0\x01\0\0\0\x01\0\x05otherm".to_vec()]).collect();
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
 fn the_deltas_of_several_workers_merge_into_one_order() {
     let parts = (0..3).map(|worker| {
         let mut store = new_store(None);

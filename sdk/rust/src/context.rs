@@ -151,6 +151,16 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The error that the running record ended with. A record that went well moves no error about.
+    #[inline]
+    pub(crate) fn error(&mut self, result: Result) -> Option<Error> {
+        if result.is_ok() && self.failure.is_none() {
+            return None;
+        }
+        let failure = self.failure.take();
+        result.err().or(failure)
+    }
+
     /// Flushes the metrics of a call that went well.
     pub(crate) fn finish(self) -> Outputs<'a> {
         self.metrics.flush(self.call.host);

@@ -113,15 +113,21 @@ impl<'a> Outputs<'a> {
         self.parents.len()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn values(&mut self) -> &mut ColumnBuilder {
-        let (parents_of, parents) = (self.parents_of, &self.parents);
-        self.values.get_or_insert_with(|| {
-            let room = parents_of.values.data.len() + parents_of.values.data.len() / 4;
-            let mut column = ColumnBuilder::with_capacity(parents_of.timestamps.len(), room);
-            parents.iter().for_each(|row| column.push(parents_of.value(*row)));
-            column
-        })
+        if self.values.is_none() {
+            self.values = Some(self.first_values());
+        }
+        self.values.get_or_insert_default()
+    }
+
+    /// The values of the outputs so far, which are their parents'. Apart, so that the common case is small.
+    #[cold]
+    fn first_values(&self) -> ColumnBuilder {
+        let bytes = self.parents_of.values.data.len();
+        let mut column = ColumnBuilder::with_capacity(self.parents_of.timestamps.len(), bytes + bytes / 4);
+        self.parents.iter().for_each(|row| column.push(self.parents_of.value(*row)));
+        column
     }
 
     pub(crate) fn keys(&mut self) -> &mut ColumnBuilder {
@@ -151,7 +157,7 @@ impl<'a> Outputs<'a> {
     }
 
     /// Ends an output made from `row`: columns that it did not set get the parent's entry, where they exist.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn close(&mut self, row: u32, set: Set) {
         if !set.value
             && let Some(values) = &mut self.values

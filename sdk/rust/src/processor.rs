@@ -314,7 +314,7 @@ impl<P: Processor> Runner<P> {
             cx.group = groups.get(record.place.row).copied().unwrap_or_default() as usize;
             let mark = cx.base.outputs.len();
             let result = self.function.process(record, &mut cx);
-            match result.err().or_else(|| cx.base.failure.take()) {
+            match cx.base.error(result) {
                 None => {
                     cx.values.accept();
                     cx.maps.iter_mut().for_each(Overlay::accept);

@@ -80,7 +80,7 @@ impl<T: Transform> Runner<T> {
             let mark = cx.outputs.len();
             let record = Record { key, value, timestamp: *timestamp, place: Place { call: &call, row } };
             let result = self.function.process(record, &mut cx);
-            if let Some(error) = result.err().or_else(|| cx.failure.take()) {
+            if let Some(error) = cx.error(result) {
                 cx.outputs.truncate(mark);
                 cx.outputs.reject(cx.row, error.into_reject()?);
             }

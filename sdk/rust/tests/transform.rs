@@ -69,6 +69,10 @@ impl Transform for Commands {
                 return Err(Error::reject("told to"));
             }
             Some(b"unserialisable") => cx.emit(Json(Unserialisable)),
+            Some(b"both") => {
+                cx.emit(Json(Unserialisable));
+                return Err(Error::reject("told to"));
+            }
             Some(b"fatal") => return Err(Error::fatal("told to")),
             Some(b"retry") => return Err(Error::retry("told to")),
             Some(b"headers") => {
@@ -122,6 +126,13 @@ fn an_output_that_sets_everything_leaves_its_neighbours_alone() {
     assert_eq!(outputs[1].row, all);
     assert_eq!(outputs[2].row, Row { timestamp: 7, ..Row::default() });
     assert_eq!(outputs[3].row, row("forward"));
+}
+
+#[test]
+fn a_record_that_fails_in_two_ways_costs_the_next_one_nothing() {
+    let outputs = run(&["both", "forward"]);
+    assert_eq!(outputs.rejects, [(0, "told to".to_owned())]);
+    assert_eq!(outputs.outputs[0].row, row("forward"));
 }
 
 #[test]
