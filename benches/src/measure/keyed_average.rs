@@ -72,7 +72,7 @@ impl KeyedAverage {
     /// Every record has an output, and the last of each key is its average.
     fn check(self, kafka: &Kafka, topic: &str) -> Result<()> {
         use rdkafka::Message as _;
-        // Per key its average and how many records it is of; so many keys want an array.
+        // Per key a sum and of how many records. Keys are numbers from 0 on, so an array holds 20 million of them.
         let mut expected = vec![(0.0, 0u32); usize::try_from(self.keys)?];
         let (mut draws, mut numbers) = (Draws::new(self.keys), numbers(self.keys));
         for _ in 0..self.records {
@@ -80,6 +80,7 @@ impl KeyedAverage {
             let (sum, count) = expected.get_mut(usize::try_from(key)?).context("a key beyond the keys")?;
             (*sum, *count) = (*sum + value_of(number), *count + 1);
         }
+        // Per key the last average and how many came.
         let mut found = vec![(0.0, 0u32); expected.len()];
         let read = kafka.read(topic, |message| {
             let key = text(message.key()).and_then(|k| k.strip_prefix("key-")?.parse::<usize>().ok());
