@@ -113,7 +113,7 @@ impl<'a> Outputs<'a> {
         self.parents.len()
     }
 
-    // Always inlined, as `close`: left to itself the compiler calls them per record, which showed in `sdk_over_columns`.
+    // Always inlined, as `close` is, which the compiler otherwise calls for every record.
     #[inline(always)]
     pub(crate) fn values(&mut self) -> &mut ColumnBuilder {
         if self.values.is_none() {
