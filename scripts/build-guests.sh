@@ -11,6 +11,7 @@ RUSTUP_TOOLCHAIN=$(scripts/setup-guest-toolchain.sh)
 export RUSTUP_TOOLCHAIN
 # Apart from the host's artefacts, which another compiler made.
 export CARGO_TARGET_DIR=$WEIR_CACHE/guests
+claim_target "$CARGO_TARGET_DIR"
 
 # From there, so that cargo reads the settings of .cargo/config.toml.
 (cd guest-examples && cargo build --locked --release --target wasm32-wasip2 "$@")

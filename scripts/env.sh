@@ -10,6 +10,7 @@
 
 export WEIR_CACHE=${WEIR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/weir}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$WEIR_CACHE/target}
+WEIR_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 export WEIR_KAFKA_LIBS=${WEIR_KAFKA_LIBS:-$WEIR_CACHE/kafka}
 
 # The version that the rocksdb crate in Cargo.lock binds to; scripts/setup.sh holds the library's checksum.
@@ -40,5 +41,20 @@ use_installed_toolchain() {
     fi
   done
 }
-use_installed_toolchain "$(dirname "${BASH_SOURCE[0]}")/.."
+use_installed_toolchain "$WEIR_ROOT"
 unset -f use_installed_toolchain
+
+# Cargo takes what another clone built for this one's if it is newer than this clone's sources; the other clone's code
+# and paths are in it. So a target folder that another clone used forgets the crates that lie in a clone.
+claim_target() {
+  local owner=$1/clone name fingerprint
+  if [ -e "$owner" ] && [ "$(< "$owner")" = "$WEIR_ROOT" ]; then return; fi
+  while read -r name; do
+    for fingerprint in "$1"/{debug,release,wasm32-wasip2/release}/.fingerprint/"$name"-*; do
+      rm -rf "$fingerprint"
+    done
+  done < <(find "$WEIR_ROOT" -maxdepth 4 -name Cargo.toml -exec sed -n 's/^name = "\(.*\)"$/\1/p' {} +)
+  mkdir -p "$1"
+  echo "$WEIR_ROOT" > "$owner"
+}
+claim_target "$CARGO_TARGET_DIR"

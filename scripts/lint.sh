@@ -24,6 +24,7 @@ check() {
 }
 
 # Checks guests with the host's compiler, apart from the host's artefacts.
+claim_target "$WEIR_CACHE/guests-native"
 for_guests() { CARGO_TARGET_DIR=$WEIR_CACHE/guests-native "$@"; }
 
 shell_files() {

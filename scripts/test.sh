@@ -11,6 +11,7 @@ scripts/build.sh
 
 status=0
 echo "== guests, natively" >&2
+claim_target "$WEIR_CACHE/guests-native"
 CARGO_TARGET_DIR=$WEIR_CACHE/guests-native cargo test --workspace --locked --no-fail-fast \
   --manifest-path guest-examples/Cargo.toml || status=1
 echo "== demo" >&2
