@@ -65,7 +65,8 @@ pub struct Context<'a> {
 
 impl<'a> Context<'a> {
     pub(crate) fn new(parents: Parents<'a>, metrics: &'a mut Metrics) -> Self {
-        Self { outputs: Outputs::new(parents), row: 0, failure: None, metrics, call: parents.call }
+        let call = parents.call;
+        Self { outputs: Outputs::new(parents), row: 0, failure: None, metrics, call }
     }
 
     /// Emits `value`; key, time and headers are those of the record.
@@ -79,14 +80,14 @@ impl<'a> Context<'a> {
     pub fn emit_to(&mut self, port: Port, value: impl Payload) {
         let written = self.outputs.values().push_with(|out| value.append(out));
         self.note(written);
-        self.outputs.close(self.row, Set { port: port.0, value: true, ..Set::default() });
+        self.outputs.close_value(self.row, port.0);
     }
 
     /// Emits what `write` appends to the buffer it is given, which already holds other values and must only grow.
     #[inline]
     pub fn emit_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         self.outputs.values().push_with(write);
-        self.outputs.close(self.row, Set { value: true, ..Set::default() });
+        self.outputs.close_value(self.row, Port::MAIN.0);
     }
 
     /// Emits the record as it is. A function that does nothing else copies no value.
@@ -98,7 +99,7 @@ impl<'a> Context<'a> {
     /// Emits the record as it is on `port`.
     #[inline]
     pub fn forward_to(&mut self, port: Port) {
-        self.outputs.close(self.row, Set { port: port.0, ..Set::default() });
+        self.outputs.close_parent(self.row, port.0);
     }
 
     /// Starts an output that is like the record except for what is set; [`Emission::send`] emits it.
@@ -179,7 +180,7 @@ pub struct Emission<'c, 'a> {
 impl Emission<'_, '_> {
     /// The port; [`Port::MAIN`] if not set.
     pub fn port(mut self, port: Port) -> Self {
-        self.set.port = port.0;
+        self.set.set_port(port.0);
         self
     }
 
@@ -190,7 +191,7 @@ impl Emission<'_, '_> {
         keys.truncate(outputs);
         let written = keys.push_with(|out| key.append(out));
         self.cx.note(written);
-        self.set.key = true;
+        self.set.add(Set::KEY);
         self
     }
 
@@ -200,7 +201,7 @@ impl Emission<'_, '_> {
         let keys = self.cx.outputs.keys();
         keys.truncate(outputs);
         keys.push(None);
-        self.set.key = true;
+        self.set.add(Set::KEY);
         self
     }
 
@@ -211,7 +212,7 @@ impl Emission<'_, '_> {
         values.truncate(outputs);
         let written = values.push_with(|out| value.append(out));
         self.cx.note(written);
-        self.set.value = true;
+        self.set.add(Set::VALUE);
         self
     }
 
@@ -221,7 +222,7 @@ impl Emission<'_, '_> {
         let values = self.cx.outputs.values();
         values.truncate(outputs);
         values.push(None);
-        self.set.value = true;
+        self.set.add(Set::VALUE);
         self
     }
 
@@ -231,21 +232,21 @@ impl Emission<'_, '_> {
         let timestamps = self.cx.outputs.timestamps();
         timestamps.truncate(outputs);
         timestamps.push(timestamp);
-        self.set.timestamp = true;
+        self.set.add(Set::TIMESTAMP);
         self
     }
 
     /// A header; the first one replaces all of the record's. None is a header without a value.
     pub fn header(mut self, name: &str, value: Option<&[u8]>) -> Self {
         self.cx.outputs.headers().entry(name, value);
-        self.set.headers = true;
+        self.set.add(Set::HEADERS);
         self
     }
 
     /// No headers, unless [`header`](Self::header) adds some.
     pub fn no_headers(mut self) -> Self {
         self.cx.outputs.headers();
-        self.set.headers = true;
+        self.set.add(Set::HEADERS);
         self
     }
 

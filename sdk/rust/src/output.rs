@@ -7,7 +7,6 @@ use crate::host::Call;
 use crate::record::{header, range};
 
 /// The input of the call, from which outputs take what they do not set.
-#[derive(Clone, Copy)]
 pub(crate) struct Parents<'a> {
     pub(crate) timestamps: &'a [i64],
     pub(crate) keys: &'a Column,
@@ -28,6 +27,31 @@ impl<'a> Parents<'a> {
 
     fn timestamp(&self, row: u32) -> i64 {
         self.timestamps.get(row as usize).copied().unwrap_or_default()
+    }
+
+    // The columns of the outputs so far, when one first differs from its parent. Apart, so that what happens for every
+    // record is small enough to be inlined.
+
+    #[cold]
+    fn first_values(&self, parents: &[u32]) -> ColumnBuilder {
+        let bytes = self.values.data.len();
+        let mut column = ColumnBuilder::with_capacity(self.timestamps.len(), bytes + bytes / 4);
+        parents.iter().for_each(|row| column.push(self.value(*row)));
+        column
+    }
+
+    #[cold]
+    fn first_keys(&self, parents: &[u32]) -> ColumnBuilder {
+        let mut column = ColumnBuilder::with_capacity(self.timestamps.len(), self.keys.data.len());
+        parents.iter().for_each(|row| column.push(self.key(*row)));
+        column
+    }
+
+    #[cold]
+    fn first_headers(&self, parents: &[u32]) -> HeadersBuilder {
+        let mut headers = HeadersBuilder::default();
+        parents.iter().for_each(|row| headers.push_parent(self, *row));
+        headers
     }
 }
 
@@ -71,14 +95,34 @@ impl HeadersBuilder {
     }
 }
 
-/// Which columns an output set itself.
+/// What an output set itself: its port, and bits for the columns. Two bytes, which go into a call without memory.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Set {
-    pub(crate) port: u8,
-    pub(crate) key: bool,
-    pub(crate) value: bool,
-    pub(crate) timestamp: bool,
-    pub(crate) headers: bool,
+    port: u8,
+    columns: u8,
+}
+
+impl Set {
+    pub(crate) const KEY: u8 = 1;
+    pub(crate) const VALUE: u8 = 2;
+    pub(crate) const TIMESTAMP: u8 = 4;
+    pub(crate) const HEADERS: u8 = 8;
+
+    pub(crate) fn new(port: u8, columns: u8) -> Self {
+        Self { port, columns }
+    }
+
+    pub(crate) fn set_port(&mut self, port: u8) {
+        self.port = port;
+    }
+
+    pub(crate) fn add(&mut self, column: u8) {
+        self.columns |= column;
+    }
+
+    fn has(self, column: u8) -> bool {
+        self.columns & column != 0
+    }
 }
 
 pub(crate) struct Outputs<'a> {
@@ -113,54 +157,55 @@ impl<'a> Outputs<'a> {
         self.parents.len()
     }
 
-    // Always inlined, as `close` is, which the compiler otherwise calls for every record.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn values(&mut self) -> &mut ColumnBuilder {
-        if self.values.is_none() {
-            self.values = Some(self.first_values());
-        }
-        self.values.get_or_insert_default()
+        let Self { values, parents, parents_of, .. } = self;
+        values.get_or_insert_with(|| parents_of.first_values(parents))
     }
 
-    /// The values of the outputs so far, which are their parents'. Apart, so that the common case is small.
-    #[cold]
-    fn first_values(&self) -> ColumnBuilder {
-        let bytes = self.parents_of.values.data.len();
-        let mut column = ColumnBuilder::with_capacity(self.parents_of.timestamps.len(), bytes + bytes / 4);
-        self.parents.iter().for_each(|row| column.push(self.parents_of.value(*row)));
-        column
-    }
-
+    #[inline]
     pub(crate) fn keys(&mut self) -> &mut ColumnBuilder {
         self.wide = true;
-        let (parents_of, parents) = (self.parents_of, &self.parents);
-        self.keys.get_or_insert_with(|| {
-            let mut column = ColumnBuilder::with_capacity(parents_of.timestamps.len(), parents_of.keys.data.len());
-            parents.iter().for_each(|row| column.push(parents_of.key(*row)));
-            column
-        })
+        let Self { keys, parents, parents_of, .. } = self;
+        keys.get_or_insert_with(|| parents_of.first_keys(parents))
     }
 
+    #[inline]
     pub(crate) fn timestamps(&mut self) -> &mut Vec<i64> {
         self.wide = true;
-        let (parents_of, parents) = (self.parents_of, &self.parents);
-        self.timestamps.get_or_insert_with(|| parents.iter().map(|row| parents_of.timestamp(*row)).collect())
+        let Self { timestamps, parents, parents_of, .. } = self;
+        timestamps.get_or_insert_with(|| parents.iter().map(|row| parents_of.timestamp(*row)).collect())
     }
 
+    #[inline]
     pub(crate) fn headers(&mut self) -> &mut HeadersBuilder {
         self.wide = true;
-        let (parents_of, parents) = (self.parents_of, &self.parents);
-        self.headers.get_or_insert_with(|| {
-            let mut headers = HeadersBuilder::default();
-            parents.iter().for_each(|row| headers.push_parent(&parents_of, *row));
-            headers
-        })
+        let Self { headers, parents, parents_of, .. } = self;
+        headers.get_or_insert_with(|| parents_of.first_headers(parents))
+    }
+
+    /// Ends an output made from `row` that has its value and nothing else of its own.
+    #[inline]
+    pub(crate) fn close_value(&mut self, row: u32, port: u8) {
+        if self.wide || port != 0 {
+            self.close_wide(row, Set::new(port, Set::VALUE));
+        }
+        self.parents.push(row);
+    }
+
+    /// Ends an output made from `row` that is its parent on another port.
+    #[inline]
+    pub(crate) fn close_parent(&mut self, row: u32, port: u8) {
+        if self.wide || port != 0 || self.values.is_some() {
+            self.close(row, Set::new(port, 0));
+        } else {
+            self.parents.push(row);
+        }
     }
 
     /// Ends an output made from `row`: columns that it did not set get the parent's entry, where they exist.
-    #[inline(always)]
     pub(crate) fn close(&mut self, row: u32, set: Set) {
-        if !set.value
+        if !set.has(Set::VALUE)
             && let Some(values) = &mut self.values
         {
             values.push(self.parents_of.value(row));
@@ -178,18 +223,18 @@ impl<'a> Outputs<'a> {
             self.ports.resize(self.parents.len(), 0);
             self.ports.push(set.port);
         }
-        if !set.key
+        if !set.has(Set::KEY)
             && let Some(keys) = &mut self.keys
         {
             keys.push(self.parents_of.key(row));
         }
-        if !set.timestamp
+        if !set.has(Set::TIMESTAMP)
             && let Some(timestamps) = &mut self.timestamps
         {
             timestamps.push(self.parents_of.timestamp(row));
         }
         if let Some(headers) = &mut self.headers {
-            if set.headers {
+            if set.has(Set::HEADERS) {
                 headers.close();
             } else {
                 headers.push_parent(&self.parents_of, row);
