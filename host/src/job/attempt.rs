@@ -267,7 +267,7 @@ fn restore(
     let live = match &disk {
         Some(disk) if size > budget.state as u64 => {
             let mut load = disk.load(epoch)?;
-            let live = checkpoint::restore(store, &files, |key, value| load.put(key, value).map_err(Error::from))?;
+            let live = checkpoint::restore(store, &files, |key, value| load.put(key, Some(value)).map_err(Error::from))?;
             load.finish()?;
             live
         }

@@ -27,7 +27,7 @@ mod store;
 mod tests;
 
 pub use delta::{FrozenDelta, MergedDelta, SortedDelta, merge_sorted};
-pub use disk::{CatchUp, Disk, Load};
+pub use disk::{Disk, Ingestion};
 pub use store::{Evicted, Slots, Store};
 
 use std::path::PathBuf;

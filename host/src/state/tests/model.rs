@@ -154,7 +154,7 @@ impl World {
         }
         if how == 1 && self.last_committed > 0 {
             let mut load = self.disk.load(self.last_committed).unwrap();
-            self.checkpoint.iter().for_each(|(key, value)| load.put(key, value).unwrap());
+            self.checkpoint.iter().for_each(|(key, value)| load.put(key, Some(value)).unwrap());
             load.finish().unwrap();
             self.unspilled.clear();
         }
