@@ -1,7 +1,8 @@
-//! The allocator that counts. It is the system's, so that the bare librdkafka loop stays what anyone would write.
+//! The allocator that counts: jemalloc, as in the `weir` binary.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicU64, Ordering};
+use tikv_jemallocator::Jemalloc;
 
 /// Counts allocations and reallocations of the whole process, whatever the thread.
 pub struct Counting {
@@ -24,28 +25,28 @@ impl Counting {
     }
 }
 
-// SAFETY: every call goes on to the system's with the caller's arguments, whose promises thereby hold for it too.
+// SAFETY: every call goes on to jemalloc with the caller's arguments, whose promises thereby hold for it too.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.count();
         // SAFETY: see the impl.
-        unsafe { System.alloc(layout) }
+        unsafe { Jemalloc.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         self.count();
         // SAFETY: see the impl.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { Jemalloc.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         self.count();
         // SAFETY: see the impl.
-        unsafe { System.realloc(block, layout, new_size) }
+        unsafe { Jemalloc.realloc(block, layout, new_size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: see the impl.
-        unsafe { System.dealloc(block, layout) }
+        unsafe { Jemalloc.dealloc(block, layout) }
     }
 }

@@ -128,6 +128,9 @@ impl OutputProducer {
     /// # Errors
     /// [`Error::MissingTopic`], [`Error::NotAuthorised`], or the cluster does not answer in time.
     pub fn topic(&self, name: &str, timeout: Duration) -> Result<TopicHandle, Error> {
+        self.count_partitions(name, timeout)?;
+        // Again: every answer makes librdkafka ask for a producer id, unless its connection was not quite up at the first.
+        // Left alone it would try again after half a second, in which nothing can be produced.
         let partitions = self.count_partitions(name, timeout)?;
         let refused = || Error::Configuration { name: None, reason: format!("librdkafka made no handle of topic `{name}`") };
         let topic = ProducerTopic::new(Arc::clone(&self.client), &topic_name(name)?).ok_or_else(refused)?;
