@@ -14,7 +14,7 @@ pub struct Job {
     sources: Vec<Value>,
     operators: Vec<Value>,
     sinks: Vec<Value>,
-    interval: Duration,
+    checkpoint: Value,
     runtime: Value,
 }
 
@@ -26,14 +26,19 @@ impl Job {
             sources: vec![],
             operators: vec![],
             sinks: vec![],
-            interval: Duration::from_millis(100),
+            checkpoint: json!({ "interval": "100ms" }),
             runtime: json!({}),
         }
     }
 
     /// The longest an epoch lasts.
-    pub fn interval(mut self, interval: Duration) -> Self {
-        self.interval = interval;
+    pub fn interval(self, interval: Duration) -> Self {
+        self.checkpoint(json!({ "interval": format!("{}ms", interval.as_millis()) }))
+    }
+
+    /// Further fields of `checkpoint`, such as `{"transactionTimeout": "10s"}`.
+    pub fn checkpoint(mut self, fields: Value) -> Self {
+        self.checkpoint = with(self.checkpoint, fields);
         self
     }
 
@@ -81,7 +86,7 @@ impl Job {
                 "sources": self.sources,
                 "operators": self.operators,
                 "sinks": self.sinks,
-                "checkpoint": { "interval": format!("{}ms", self.interval.as_millis()) },
+                "checkpoint": self.checkpoint,
                 "runtime": self.runtime,
             },
         });

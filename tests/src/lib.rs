@@ -1,7 +1,7 @@
 //! The driver of Weir's tests: runs the built binary over files and over a real Kafka, and says what should come out.
 //!
 //! - [`broker`] is one Apache Kafka per test binary; [`weir`] runs and ends the binary; [`guests`] finds the example
-//!   components; [`job`] writes job files.
+//!   components; [`job`] writes job files; [`counting`] is one with its output's check; [`cgroup`] is what a container allows.
 //! - [`records`] makes seeded input and compares output; [`model`] computes what is expected, naively and apart from
 //!   the host and the guests.
 //! - [`wait`] waits for conditions.
@@ -18,6 +18,8 @@
 )]
 
 pub mod broker;
+pub mod cgroup;
+pub mod counting;
 pub mod guests;
 pub mod job;
 pub mod model;

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde_json::{Value, json};
+
 use crate::records::Record;
 
 /// The longest key that an operator with `key: record` takes, in bytes.
@@ -107,6 +109,108 @@ pub fn map_counts(records: &[Record]) -> Vec<Record> {
                 vec![count.to_string()]
             }
         }
+    })
+}
+
+/// The guest `enrich-and-branch`: per port its records. `regions` are pairs of a country and a region. Of what is invalid,
+/// the reason in the header is left out.
+pub fn enrich_and_branch(records: &[Record], regions: &[(&str, &str)], large_from: u64) -> BTreeMap<String, Vec<Record>> {
+    let mut ports: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+    for record in records {
+        let order = record.value.as_deref().and_then(|value| serde_json::from_slice::<Value>(value).ok());
+        let (port, output) = match order.as_ref().and_then(|order| enriched(order, regions, large_from)) {
+            Some((region, id, value)) => {
+                let output = Record { key: Some(id.into_bytes()), value: Some(value.into_bytes()), ..record.clone() };
+                (region.unwrap_or_default(), output)
+            }
+            None => ("invalid".to_owned(), Record { headers: vec![], ..record.clone() }),
+        };
+        ports.entry(port).or_default().push(output);
+    }
+    ports
+}
+
+fn enriched(order: &Value, regions: &[(&str, &str)], large_from: u64) -> Option<(Option<String>, String, String)> {
+    let (id, country) = (order["id"].as_str()?, order["country"].as_str()?);
+    let (mut pieces, mut total) = (0u64, 0u128);
+    for item in order["items"].as_array()? {
+        let (quantity, cents) = (item["quantity"].as_u64()?, item["cents"].as_u64()?);
+        item["sku"].as_str()?;
+        if quantity == 0 || quantity > u64::from(u32::MAX) {
+            return None;
+        }
+        pieces += quantity;
+        total += u128::from(quantity) * u128::from(cents);
+    }
+    if id.is_empty() || pieces == 0 || total > u128::from(u64::MAX) {
+        return None;
+    }
+    let region = regions.iter().find(|(of, _)| *of == country).map(|(_, region)| (*region).to_owned());
+    let class = if total >= u128::from(large_from) { "large" } else { "small" };
+    let value = format!(
+        r#"{{"id":{},"country":{},"region":{},"items":{pieces},"cents":{total},"class":"{class}"}}"#,
+        json!(id),
+        json!(country),
+        json!(region)
+    );
+    Some((region, id.to_owned(), value))
+}
+
+/// The guest `fraud-velocity`: alerts on more than `payments` within `within_ms`, and on amounts over `jump` times the
+/// average.
+pub fn fraud_velocity(records: &[Record], payments: usize, within_ms: i64, jump: u128) -> Vec<Record> {
+    // Per card its payments so far: time, merchant, cents.
+    let mut history: HashMap<Vec<u8>, Vec<(i64, String, u128)>> = HashMap::new();
+    let mut output = vec![];
+    for record in records {
+        let Some(card) = record.key.as_deref().filter(|key| key.len() <= LONGEST_KEY) else { continue };
+        let payment = record.value.as_deref().and_then(|value| serde_json::from_slice::<Value>(value).ok());
+        let parts = payment.as_ref().and_then(|payment| Some((payment["merchant"].as_str()?, payment["cents"].as_u64()?)));
+        let Some((merchant, cents)) = parts else { continue };
+        let earlier = history.entry(card.to_vec()).or_default();
+        let before = earlier.iter().filter(|(_, at, _)| at == merchant).count();
+        let spent: u128 = earlier.iter().map(|(_, _, cents)| cents).sum();
+        let too_much = earlier.len() >= 3 && u128::from(cents) * earlier.len() as u128 > spent * jump;
+        earlier.push((record.timestamp, merchant.to_owned(), u128::from(cents)));
+        let newest = earlier.iter().map(|(time, ..)| *time).max().expect("the payment itself");
+        let times = || earlier.iter().map(|(time, ..)| *time);
+        // Any stretch of the configured length that begins with a payment and holds this one.
+        let too_many = record.timestamp > newest - within_ms
+            && times().any(|first| {
+                let inside = |time: &i64| (first..first + within_ms).contains(time);
+                inside(&record.timestamp) && times().filter(inside).count() > payments
+            });
+        for (broken, rule) in [(too_many, "velocity"), (too_much, "jump")] {
+            if broken {
+                let alert = format!(r#"{{"rule":"{rule}","merchant":{},"cents":{cents},"before":{before}}}"#, json!(merchant));
+                output.push(Record { value: Some(alert.into_bytes()), ..record.clone() });
+            }
+        }
+    }
+    output
+}
+
+/// The guest `log-parse` with its own pattern: what is parsed, and what is not.
+pub fn log_parse(records: &[Record]) -> (Vec<Record>, Vec<Record>) {
+    let (mut parsed, mut unparsed) = (vec![], vec![]);
+    for record in records {
+        let text = record.value.as_deref().and_then(|value| std::str::from_utf8(value).ok());
+        match text.and_then(log_line) {
+            Some(json) => parsed.push(Record { value: Some(json.into_bytes()), ..record.clone() }),
+            None => unparsed.push(record.clone()),
+        }
+    }
+    (parsed, unparsed)
+}
+
+fn log_line(line: &str) -> Option<String> {
+    let (time, rest) = line.split_once(' ')?;
+    let (level, rest) = rest.split_once(' ')?;
+    let (component, message) = rest.strip_prefix('[')?.split_once("] ")?;
+    let is_level = !level.is_empty() && level.bytes().all(|byte| byte.is_ascii_uppercase());
+    let fits = !time.is_empty() && !time.contains(char::is_whitespace) && is_level && !component.is_empty();
+    (fits && !component.contains(']') && !message.contains('\n')).then(|| {
+        format!(r#"{{"component":{},"level":{},"message":{},"time":{}}}"#, json!(component), json!(level), json!(message), json!(time))
     })
 }
 

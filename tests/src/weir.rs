@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::cgroup::Cgroup;
 use crate::job::Job;
 use crate::wait;
 
@@ -15,6 +16,10 @@ use crate::wait;
 pub mod code {
     /// All done and committed.
     pub const OK: i32 = 0;
+    /// The job file or the command line is wrong.
+    pub const BAD_JOB: i32 = 2;
+    /// Something outside does not work: a broker, a topic, a disk.
+    pub const WORLD: i32 = 3;
     /// The start was refused: where the job stood cannot be told for certain.
     pub const START_REFUSED: i32 = 4;
     /// Another process has taken the job over.
@@ -47,19 +52,47 @@ impl Folder {
         self.folder.path().join(name)
     }
 
+    /// Copies the state of a job from another folder, as a shared store would show it.
+    #[track_caller]
+    pub fn take_state(&self, from: &Self, job: &Job) {
+        let (source, target) = (from.path(job.state_folder()), self.path(job.state_folder()));
+        fs::create_dir_all(target.parent().expect("a folder in the job's")).expect("the folder of states");
+        let status = Command::new("cp").args(["-r"]).args([source, target]).status();
+        assert!(status.expect("cp runs").success(), "the state could not be copied");
+    }
+
     /// Starts `weir run` on the job with these further arguments.
     ///
     /// # Panics
     /// When the binary has not been built.
     #[track_caller]
     pub fn start(&self, job: &Job, arguments: &[&str]) -> Run {
+        self.start_by(Command::new(binary()), job, arguments)
+    }
+
+    /// Starts `weir run` inside a control group.
+    #[track_caller]
+    pub fn start_within(&self, group: &Cgroup, job: &Job, arguments: &[&str]) -> Run {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "weir=$1; while [ \"$2\" != - ]; do echo $$ > \"$2\"; shift; done; shift 2; exec \"$weir\" \"$@\"", "sh"]);
+        shell.arg(binary()).args(group.joined_by()).arg("-");
+        self.start_by(shell, job, arguments)
+    }
+
+    #[track_caller]
+    fn start_by(&self, weir: Command, job: &Job, arguments: &[&str]) -> Run {
         let file = self.path("job.yaml");
         fs::write(&file, job.text()).expect("the job file");
+        self.start_file(weir, &file, arguments)
+    }
+
+    #[track_caller]
+    fn start_file(&self, mut weir: Command, file: &Path, arguments: &[&str]) -> Run {
         let run = self.runs.replace(self.runs.get() + 1);
         let (stdout, stderr) = (self.path(format!("stdout-{run}")), self.path(format!("stderr-{run}")));
-        let child = Command::new(binary())
+        let child = weir
             .arg("run")
-            .arg(&file)
+            .arg(file)
             .args(arguments)
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
@@ -68,6 +101,12 @@ impl Folder {
             .spawn()
             .expect("weir starts");
         Run { child, stdout, stderr }
+    }
+
+    /// Runs a job file to its end.
+    #[track_caller]
+    pub fn run_file(&self, file: &Path, arguments: &[&str], deadline: Duration) -> Outcome {
+        self.start_file(Command::new(binary()), file, arguments).wait(deadline)
     }
 
     /// Runs the job to its end.
@@ -98,6 +137,32 @@ impl Run {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The names of its threads.
+    #[track_caller]
+    pub fn threads(&self) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the threads of a child");
+        // A thread may end between the two.
+        tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok()).map(|name| name.trim().to_owned()).collect()
+    }
+
+    /// Its resident memory in bytes; 0 once it has ended.
+    #[track_caller]
+    pub fn memory(&self) -> u64 {
+        self.status_bytes("VmRSS:").unwrap_or(0)
+    }
+
+    /// The most resident memory that it has used so far, in bytes; `None` once it has ended.
+    #[track_caller]
+    pub fn peak(&self) -> Option<u64> {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, name: &str) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(line.trim_end_matches(" kB").trim().parse::<u64>().expect("a number of KiB") * 1024)
     }
 
     /// What it has written to stderr so far.
@@ -144,10 +209,27 @@ impl Run {
     /// Asks it to end, with SIGTERM.
     #[track_caller]
     pub fn terminate(&mut self) {
+        self.signal("TERM");
+    }
+
+    /// Stops it without ending it, with SIGSTOP.
+    #[track_caller]
+    pub fn freeze(&mut self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on after [`freeze`](Self::freeze).
+    #[track_caller]
+    pub fn thaw(&mut self) {
+        self.signal("CONT");
+    }
+
+    #[track_caller]
+    fn signal(&mut self, signal: &str) {
         // It has not been waited for, so its pid cannot be another process's.
         self.assert_running();
-        let status = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &self.pid().to_string()]).status();
-        assert!(status.expect("sh runs").success(), "SIGTERM could not be sent");
+        let status = Command::new("sh").args(["-c", "kill \"-$1\" \"$2\"", "sh", signal, &self.pid().to_string()]).status();
+        assert!(status.expect("sh runs").success(), "SIG{signal} could not be sent");
     }
 
     fn outcome(&self, status: ExitStatus) -> Outcome {

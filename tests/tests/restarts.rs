@@ -34,7 +34,8 @@ fn a_broker_that_is_killed_and_comes_back_under_a_running_job_costs_no_count() {
             broker.is_at_end(&job.group(), &input)
         });
         if round == 1 {
-            broker.kill_and_restart();
+            broker.kill();
+            broker.restart();
         }
     }
     run.terminate();

@@ -6,6 +6,7 @@ use super::{
     fault::LoadError,
     host::{HostState, SplitName, StateNumbers},
     metrics::GuestMetrics,
+    wasi,
     wit::imports::weir::operator as wit,
 };
 use crate::plan::FunctionKind;
@@ -141,15 +142,10 @@ impl Loaded {
     /// A fresh instance after `init`.
     pub(super) fn instantiate(&self, context: &InstanceContext) -> Result<(Store<HostState>, Instance), LoadError> {
         let init = |reason: String| LoadError::Init { operator: self.operator.to_string(), reason };
-        let host = HostState::new(
-            self.operator.clone(),
-            context.numbers.clone(),
-            context.splits.clone(),
-            self.limits.memory,
-            context.metrics.clone(),
-        );
+        let host =
+            HostState::new(self.operator.clone(), context.numbers.clone(), context.splits.clone(), &self.limits, context.metrics.clone());
         let mut store = Store::new(self.engine.wasmtime(), host);
-        store.limiter(|host| &mut host.limits);
+        store.limiter(|host| &mut host.allowance);
         self.refuel(&mut store);
         let instance = self.pre.instantiate(&mut store).map_err(|e| init(format!("{e:#}")))?;
         let function =
@@ -170,7 +166,7 @@ impl Loaded {
 
 fn linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = Linker::new(engine.wasmtime());
-    wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+    wasi::add_to_linker(&mut linker)?;
     wit::declare::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host)?;
     wit::incoming::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host)?;
     wit::map_state::add_to_linker::<_, HasSelf<_>>(&mut linker, |host| host)?;

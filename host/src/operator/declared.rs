@@ -1,6 +1,6 @@
 //! What a component declares in `init`.
 
-use super::host::new_name;
+use super::{host::new_name, metrics};
 use std::collections::HashSet;
 use wasmtime::{Result, bail};
 
@@ -57,21 +57,23 @@ const METRIC: u8 = 3;
 /// More than any real function needs, few enough for labels and lookups.
 const MAX_STATES: usize = 64;
 const MAX_METRICS: usize = 64;
+const MAX_INPUTS: usize = 64;
 
 impl Declarations {
     pub(super) fn input(&mut self, name: String) -> Result<u32> {
         new_name(&mut self.seen, INPUT, "input", &name)?;
+        if self.inputs.len() == MAX_INPUTS {
+            bail!("more than {MAX_INPUTS} inputs");
+        }
         self.inputs.push(name);
         Ok(self.inputs.len() as u32 - 1)
     }
 
     pub(super) fn port(&mut self, name: String) -> Result<u8> {
         new_name(&mut self.seen, PORT, "port", &name)?;
+        let Ok(port) = u8::try_from(self.ports.len() + 1) else { bail!("more than 255 ports") };
         self.ports.push(name);
-        match u8::try_from(self.ports.len()) {
-            Ok(port) => Ok(port),
-            Err(_) => bail!("more than 255 ports"),
-        }
+        Ok(port)
     }
 
     pub(super) fn value_state(&mut self, name: String, version: u32) -> Result<u32> {
@@ -94,7 +96,11 @@ impl Declarations {
     }
 
     fn metric(&mut self, name: &str) -> Result<()> {
-        new_name(&mut self.seen, METRIC, "metric", name)?;
+        // As Prometheus will see it: two that differ in other characters only would be one series with two values.
+        new_name(&mut self.seen, METRIC, "metric", &metrics::clean(name))?;
+        if metrics::is_taken(name) {
+            bail!("metric `{name}` is the host's");
+        }
         if self.counters.len() + self.gauges.len() + self.histograms.len() == MAX_METRICS {
             bail!("more than {MAX_METRICS} metrics");
         }

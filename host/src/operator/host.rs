@@ -1,20 +1,23 @@
-//! What a guest may ask of the host: the imports of `weir:operator`, and WASI without any capability.
+//! What a guest may ask of the host: the imports of `weir:operator`.
 
-use super::{declared::Declarations, metrics::GuestMetrics, wit::imports::weir::operator as wit};
+use super::{
+    allowance::Allowance,
+    component::Limits,
+    declared::Declarations,
+    metrics::GuestMetrics,
+    wasi::{self, CallClock},
+    wit::imports::weir::operator as wit,
+};
 use crate::{
     record::{Column, Headers, Origins},
-    state,
+    state::{self, Most},
 };
 use std::{
     collections::HashSet,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, atomic::Ordering},
 };
-use wasmtime::{Result, StoreLimits, StoreLimitsBuilder, bail, component::ResourceTable};
-use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime::{Result, bail, component::ResourceTable};
+use wasmtime_wasi::WasiCtx;
 
 /// A topic partition, file or generator, as guests see the origin of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +59,7 @@ pub(super) struct Call {
     metrics: Vec<Observation>,
 }
 
+/// What a call counted; one for each metric at most, so that their number is bounded.
 enum Observation {
     Add(u32, u64),
     Set(u32, f64),
@@ -70,9 +74,9 @@ pub(super) enum Phase {
 
 /// Data of one instance's store.
 pub(super) struct HostState {
-    wasi: WasiCtx,
-    table: ResourceTable,
-    pub limits: StoreLimits,
+    pub wasi: WasiCtx,
+    pub table: ResourceTable,
+    pub allowance: Allowance,
     pub phase: Phase,
     pub declared: Declarations,
     pub call: Call,
@@ -83,94 +87,20 @@ pub(super) struct HostState {
     metrics: Option<Arc<GuestMetrics>>,
 }
 
-/// Time and randomness of the running call: a repeated call sees the same.
-#[derive(Default)]
-pub(super) struct CallClock {
-    pub now_ms: AtomicI64,
-    pub seed: AtomicU64,
-    drawn: AtomicU64,
-}
-
-impl CallClock {
-    pub fn start(&self, now_ms: i64, seed: u64) {
-        self.now_ms.store(now_ms, Ordering::Relaxed);
-        self.seed.store(seed, Ordering::Relaxed);
-        self.drawn.store(0, Ordering::Relaxed);
-    }
-
-    fn since_epoch(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.now_ms.load(Ordering::Relaxed)).unwrap_or(0))
-    }
-
-    /// The next number of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-    fn draw(&self) -> u64 {
-        let n = self.drawn.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let mut z = self.seed.load(Ordering::Relaxed).wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
-
-struct GuestClock(Arc<CallClock>);
-
-impl HostWallClock for GuestClock {
-    fn resolution(&self) -> Duration {
-        Duration::from_millis(1)
-    }
-    fn now(&self) -> Duration {
-        self.0.since_epoch()
-    }
-}
-
-impl HostMonotonicClock for GuestClock {
-    fn resolution(&self) -> u64 {
-        1_000_000
-    }
-    fn now(&self) -> u64 {
-        u64::try_from(self.0.since_epoch().as_nanos()).unwrap_or(u64::MAX)
-    }
-}
-
-struct GuestRandom(Arc<CallClock>);
-
-impl rand_core::TryRng for GuestRandom {
-    type Error = std::convert::Infallible;
-    fn try_next_u32(&mut self) -> std::result::Result<u32, Self::Error> {
-        Ok((self.0.draw() >> 32) as u32)
-    }
-    fn try_next_u64(&mut self) -> std::result::Result<u64, Self::Error> {
-        Ok(self.0.draw())
-    }
-    fn try_fill_bytes(&mut self, dst: &mut [u8]) -> std::result::Result<(), Self::Error> {
-        for chunk in dst.chunks_mut(8) {
-            chunk.iter_mut().zip(self.0.draw().to_le_bytes()).for_each(|(to, from)| *to = from);
-        }
-        Ok(())
-    }
-}
-
 impl HostState {
     pub fn new(
         operator: Arc<str>,
         numbers: Arc<StateNumbers>,
         splits: Arc<Vec<SplitName>>,
-        memory: usize,
+        limits: &Limits,
         metrics: Option<Arc<GuestMetrics>>,
     ) -> Self {
         let clock = Arc::new(CallClock::default());
-        let wasi = WasiCtxBuilder::new()
-            .secure_random(GuestRandom(clock.clone()))
-            .insecure_random(GuestRandom(clock.clone()))
-            .insecure_random_seed(0)
-            .wall_clock(GuestClock(clock.clone()))
-            .monotonic_clock(GuestClock(clock.clone()))
-            .build();
-        let limits = StoreLimitsBuilder::new().memory_size(memory).memories(8).tables(32).table_elements(1 << 20).instances(64).build();
+        let (wasi, table) = wasi::context(&clock);
         Self {
             wasi,
-            table: ResourceTable::new(),
-            limits,
+            table,
+            allowance: Allowance::new(limits.memory, limits.output_bytes),
             phase: Phase::Init,
             declared: Declarations::default(),
             call: Call::default(),
@@ -180,6 +110,13 @@ impl HostState {
             splits,
             metrics,
         }
+    }
+
+    /// A call begins. What an earlier one counted and nobody kept was of an answer that was not taken.
+    pub fn begin_call(&mut self) {
+        self.phase = Phase::Call;
+        self.allowance.begin_call();
+        self.call.metrics.clear();
     }
 
     /// Keeps what the call counted.
@@ -242,12 +179,6 @@ impl HostState {
             Some(state) => Ok(state),
             None => bail!("map-state was called outside a keyed call"),
         }
-    }
-}
-
-impl WasiView for HostState {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
@@ -342,7 +273,8 @@ impl wit::map_state::Host for HostState {
         let map_keys = to_column(keys, groups.len(), "map-state.get: keys")?;
         let (keys, shards) = self.grouped(&groups)?;
         let mut values = Column::with_capacity(groups.len(), 0);
-        self.state()?.map_get(space, &keys, &shards, &map_keys, &mut values)?;
+        let most = self.allowance.answer();
+        self.state()?.map_get(space, &keys, &shards, &map_keys, most, &mut values)?;
         Ok(from_column(&values))
     }
     fn put(&mut self, state: u32, groups: Vec<u32>, keys: wit::columns::Column, values: wit::columns::Column) -> Result<()> {
@@ -350,6 +282,7 @@ impl wit::map_state::Host for HostState {
         let map_keys = to_column(keys, groups.len(), "map-state.put: keys")?;
         let values = to_column(values, groups.len(), "map-state.put: values")?;
         let (keys, shards) = self.grouped(&groups)?;
+        self.allowance.change(groups.len(), keys.data_len() + map_keys.data_len() + values.data_len())?;
         self.state()?.map_put(space, &keys, &shards, &map_keys, &values)?;
         Ok(())
     }
@@ -359,7 +292,8 @@ impl wit::map_state::Host for HostState {
         let (keys, shards) = self.grouped(&groups)?;
         let (mut offsets, mut map_keys, mut values) = (vec![0u32], Column::new(), Column::new());
         for (i, shard) in shards.iter().enumerate() {
-            self.state()?.map_scan(space, keys.bytes(i), *shard, after.get(i), limit as usize, &mut map_keys, &mut values)?;
+            let most = Most { entries: limit as usize, bytes: self.allowance.answer() };
+            self.state()?.map_scan(space, keys.bytes(i), *shard, after.get(i), most, &mut map_keys, &mut values)?;
             offsets.push(map_keys.len() as u32);
         }
         Ok(wit::map_state::Entries { offsets, keys: from_column(&map_keys), values: from_column(&values) })
@@ -367,6 +301,7 @@ impl wit::map_state::Host for HostState {
     fn clear(&mut self, state: u32, groups: Vec<u32>) -> Result<()> {
         let space = self.map_space(state)?;
         let (keys, shards) = self.grouped(&groups)?;
+        self.allowance.change(groups.len(), keys.data_len())?;
         for (i, shard) in shards.iter().enumerate() {
             self.state()?.map_clear(space, keys.bytes(i), *shard)?;
         }
@@ -377,17 +312,33 @@ impl wit::map_state::Host for HostState {
 impl wit::metrics::Host for HostState {
     fn add(&mut self, counter: u32, delta: u64) -> Result<()> {
         self.declared.has_counter(counter)?;
-        self.call.metrics.push(Observation::Add(counter, delta));
+        let before = self.call.metrics.iter_mut().find_map(|o| match o {
+            Observation::Add(id, sum) if *id == counter => Some(sum),
+            _ => None,
+        });
+        match before {
+            Some(sum) => *sum = sum.saturating_add(delta),
+            None => self.call.metrics.push(Observation::Add(counter, delta)),
+        }
         Ok(())
     }
     fn set(&mut self, gauge: u32, value: f64) -> Result<()> {
         self.declared.has_gauge(gauge)?;
+        self.call.metrics.retain(|o| !matches!(o, Observation::Set(id, _) if *id == gauge));
         self.call.metrics.push(Observation::Set(gauge, value));
         Ok(())
     }
     fn observe(&mut self, histogram: u32, values: Vec<f64>) -> Result<()> {
         self.declared.has_histogram(histogram)?;
-        self.call.metrics.push(Observation::Observe(histogram, values));
+        self.allowance.observe(values.len())?;
+        let before = self.call.metrics.iter_mut().find_map(|o| match o {
+            Observation::Observe(id, all) if *id == histogram => Some(all),
+            _ => None,
+        });
+        match before {
+            Some(all) => all.extend(values),
+            None => self.call.metrics.push(Observation::Observe(histogram, values)),
+        }
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     component::{InstanceContext, Loaded},
     fault::{CallError, LoadError},
-    host::{HostState, Phase},
+    host::HostState,
     wit::{BatchRef, ColumnRef, Fault, KeyedBatchRef, Processed, RawOutput},
 };
 use crate::{
@@ -54,6 +54,13 @@ impl Instance {
     /// Drops the instance; the next call makes a fresh one.
     pub fn discard(&mut self) {
         self.live = None;
+    }
+
+    /// Keeps what the last call counted: its answer was taken.
+    pub fn keep_metrics(&mut self) {
+        if let Some((store, _)) = &mut self.live {
+            store.data_mut().keep_metrics();
+        }
     }
 
     /// Makes an instance when there is none.
@@ -149,7 +156,7 @@ impl Instance {
         let Some((store, instance)) = &mut self.live else { return Err(CallError::Fatal("no instance".into())) };
         self.loaded.refuel(store);
         let host = store.data_mut();
-        host.phase = Phase::Call;
+        host.begin_call();
         host.clock.start(now_ms, seed(batch));
         if self.loaded.wants_incoming {
             host.call.rows = batch.len();
@@ -157,10 +164,7 @@ impl Instance {
             host.call.origins.clone_from(batch.origins());
         }
         match run(&self.loaded, store, instance) {
-            Ok(Ok(answer)) => {
-                store.data_mut().keep_metrics();
-                Ok(answer)
-            }
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(fault)) => {
                 store.data_mut().drop_effects();
                 Err(fault.into())
@@ -169,7 +173,9 @@ impl Instance {
                 store.data_mut().drop_effects();
                 match error.downcast::<state::Error>() {
                     // Keys and shapes are the guest's doing; all else about state is the host's, and no record's fault.
-                    Ok(error @ (state::Error::KeyTooLong { .. } | state::Error::Shape { .. })) => Err(CallError::Trap(error.to_string())),
+                    Ok(error @ (state::Error::KeyTooLong { .. } | state::Error::Shape { .. } | state::Error::TooMuch { .. })) => {
+                        Err(CallError::Trap(error.to_string()))
+                    }
                     Ok(error) => Err(CallError::State(error)),
                     Err(error) => Err(self.trapped(&error)),
                 }
@@ -182,6 +188,11 @@ impl Instance {
             Some(Trap::Interrupt) => CallError::Deadline(self.loaded.limits.deadline),
             Some(Trap::OutOfFuel) => CallError::Trap(format!("all fuel consumed ({} per call)", self.loaded.limits.fuel)),
             Some(trap) => CallError::Trap(format!("{trap}{}", place(error))),
+            // wasmtime has no type for it.
+            None if error.root_cause().to_string().contains("fuel allocated for hostcalls") => {
+                let bytes = self.loaded.limits.output_bytes;
+                CallError::Trap(format!("handed over more than {bytes} bytes (limits.outputBytes)"))
+            }
             None => CallError::Trap(format!("{:#}{}", error.root_cause(), place(error))),
         }
     }

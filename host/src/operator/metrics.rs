@@ -8,6 +8,9 @@ use prometheus_client::{
 };
 use std::sync::atomic::AtomicU64;
 
+/// The host's own metric of an operator, among those that the guest declares.
+const DROPPED_LINES: &str = "log_lines_dropped";
+
 /// Metrics of one operator, shared by its instances.
 pub struct GuestMetrics {
     counters: Vec<Counter>,
@@ -23,7 +26,7 @@ impl GuestMetrics {
     pub fn register(declared: &Declarations, operator: &str, registry: &mut Registry) -> Self {
         let metric_name = |name: &str| format!("guest_{}_{}", clean(operator), clean(name));
         let dropped_lines = Counter::default();
-        registry.register(metric_name("log_lines_dropped"), "Log lines beyond the limit per second", dropped_lines.clone());
+        registry.register(metric_name(DROPPED_LINES), "Log lines beyond the limit per second", dropped_lines.clone());
         let counters = declared.counters.iter().map(|name| {
             let metric = Counter::default();
             registry.register(metric_name(name), "Counter of the user function", metric.clone());
@@ -72,7 +75,12 @@ impl GuestMetrics {
     }
 }
 
+/// Whether a guest's metric would stand under the name of the host's own.
+pub(super) fn is_taken(name: &str) -> bool {
+    clean(name) == DROPPED_LINES
+}
+
 /// A part of a name that Prometheus accepts: other characters become `_`.
-fn clean(name: &str) -> String {
+pub(super) fn clean(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }

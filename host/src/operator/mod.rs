@@ -4,6 +4,7 @@
 //! guest has no file, socket, variable or argument; its clock and its random numbers come from the call; its fuel, time,
 //! memory and the size of its answer are bounded.
 
+mod allowance;
 mod component;
 mod declared;
 mod engine;
@@ -12,6 +13,7 @@ mod host;
 mod instance;
 mod metrics;
 mod output;
+mod wasi;
 mod wit;
 
 pub use component::{InstanceContext, Limits, Loaded};

@@ -105,8 +105,7 @@ fn checked_headers(raw: RawHeaders, rows: usize) -> Result<Headers, CallError> {
     let entries = raw.offsets.last().map_or(0, |l| *l as usize);
     let names = column("headers.names", raw.names.check(entries))?;
     let values = column("headers.values", raw.values.check(entries))?;
-    Headers::from_parts(raw.offsets, names, values)
-        .ok_or_else(|| malformed("headers: the offsets fall or do not begin with 0, or a name is null or not UTF-8".into()))
+    Headers::from_parts(raw.offsets, names, values).map_err(|e| malformed(format!("headers: {e}")))
 }
 
 fn distribute(all: Batch, ports: &[u8], into: &mut [Batch]) {
@@ -154,3 +153,7 @@ pub fn check_change(
 #[cfg(test)]
 #[path = "output_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "output_mutations.rs"]
+mod mutations;

@@ -29,6 +29,40 @@ impl Origins {
     }
 }
 
+/// Why buffers are no headers. The index is that of the offending entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HeadersError {
+    /// The first offset has to be 0.
+    #[error("offsets[0] is {0:?}, not 0")]
+    First(Option<u32>),
+    /// Offsets must not fall.
+    #[error("offsets fall at entry {index}: {from} to {to}")]
+    Falling {
+        /// Record whose end lies before its start.
+        index: usize,
+        /// Its start.
+        from: u32,
+        /// Its end.
+        to: u32,
+    },
+    /// The last offset has to be the number of names and of values.
+    #[error("the last offset is {last}, but there are {names} names and {values} values")]
+    Entries {
+        /// Last offset.
+        last: u32,
+        /// Names.
+        names: usize,
+        /// Values.
+        values: usize,
+    },
+    /// A name has to be UTF-8.
+    #[error("names[{index}] is null or not UTF-8")]
+    Name {
+        /// Its entry.
+        index: usize,
+    },
+}
+
 /// Headers of a batch: record `i` has entries `offsets[i]..offsets[i + 1]` of names and values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Headers {
@@ -50,15 +84,27 @@ impl Headers {
         Self { offsets: vec![0; rows + 1], ..Self::default() }
     }
 
-    /// Takes over checked buffers; `None` when `offsets` does not fit the columns.
-    #[must_use]
-    pub fn from_parts(offsets: Vec<u32>, names: Column, values: Column) -> Option<Self> {
-        let fits = offsets.first() == Some(&0)
-            && offsets.windows(2).all(|w| w[0] <= w[1])
-            && offsets.last().is_some_and(|l| *l as usize == names.len())
-            && names.len() == values.len()
-            && (0..names.len()).all(|i| names.get(i).is_some_and(|n| std::str::from_utf8(n).is_ok()));
-        fits.then_some(Self { offsets, names, values })
+    /// Takes over buffers from outside after checking that they are headers: as many names as values, and offsets into
+    /// them.
+    ///
+    /// # Errors
+    /// What is wrong, and at which entry.
+    pub fn from_parts(offsets: Vec<u32>, names: Column, values: Column) -> Result<Self, HeadersError> {
+        match offsets.first() {
+            Some(0) => {}
+            first => return Err(HeadersError::First(first.copied())),
+        }
+        if let Some(index) = offsets.windows(2).position(|w| w[0] > w[1]) {
+            return Err(HeadersError::Falling { index, from: offsets[index], to: offsets[index + 1] });
+        }
+        let last = offsets[offsets.len() - 1];
+        if last as usize != names.len() || names.len() != values.len() {
+            return Err(HeadersError::Entries { last, names: names.len(), values: values.len() });
+        }
+        if let Some(index) = (0..names.len()).find(|i| names.get(*i).is_none_or(|name| std::str::from_utf8(name).is_err())) {
+            return Err(HeadersError::Name { index });
+        }
+        Ok(Self { offsets, names, values })
     }
 
     /// The buffers: offsets, names, values.

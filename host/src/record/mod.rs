@@ -7,6 +7,6 @@ mod batch;
 mod column;
 mod hash;
 
-pub use batch::{Batch, Headers, Origin, Origins, RowRef};
+pub use batch::{Batch, Headers, HeadersError, Origin, Origins, RowRef};
 pub use column::{Column, LayoutError};
 pub use hash::{murmur2, partition_for, shard_for};

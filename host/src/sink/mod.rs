@@ -25,7 +25,7 @@ use crate::record::Batch;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be created, or not by this user.
-    #[error("cannot open {}", path.display())]
+    #[error("cannot open {}: {source}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
@@ -58,7 +58,7 @@ pub enum Error {
         committed: u64,
     },
     /// Writing failed; part of the batch may have been written.
-    #[error("cannot write {}", path.display())]
+    #[error("cannot write {}: {source}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -226,6 +226,10 @@ fn open_file(path: &Path, start: Start) -> Result<(File, u64), Error> {
         }
         (Start::Resume { committed }, _) => committed,
     };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if bytes.is_none() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
     // Append: each write goes to the end, also after the file was cut.
     let file = OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
     if bytes.is_some_and(|bytes| bytes > length) {
@@ -233,7 +237,6 @@ fn open_file(path: &Path, start: Start) -> Result<(File, u64), Error> {
     }
     if bytes.is_none() {
         // A file's name is an entry of its folder, which a crash can lose by itself.
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
     }
     Ok((file, length))

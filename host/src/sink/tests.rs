@@ -75,8 +75,10 @@ fn a_file_that_lost_committed_bytes_is_refused_and_left_alone() {
 fn what_is_no_file_or_cannot_be_created_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(open(folder.path(), ".", Start::Fresh), Err(Error::NotAFile { .. })));
-    let error = open(folder.path(), "no/such/folder", Start::New).err().unwrap();
-    assert!(matches!(&error, Error::Open { .. }) && error.to_string().ends_with("no/such/folder"), "{error}");
+    fs::write(folder.path().join("file"), "").unwrap();
+    let error = open(folder.path(), "file/within", Start::New).err().unwrap();
+    assert!(matches!(&error, Error::Open { .. }) && error.to_string().contains("file/within"), "{error}");
+    assert!(open(folder.path(), "new/folder/out", Start::New).is_ok());
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub use stdin::StdinSource;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It is absent, or not for this user.
-    #[error("cannot open {path}")]
+    #[error("cannot open {path}: {source}")]
     Open {
         /// The file, or "standard input".
         path: String,
@@ -69,7 +69,7 @@ pub enum Error {
         position: i64,
     },
     /// Reading failed.
-    #[error("cannot read {path}")]
+    #[error("cannot read {path}: {source}")]
     Read {
         /// The file, or "standard input".
         path: String,
@@ -98,7 +98,7 @@ pub enum Error {
         reason: String,
     },
     /// The thread that reads standard input did not start.
-    #[error("cannot start the thread that reads standard input")]
+    #[error("cannot start the thread that reads standard input: {source}")]
     Thread {
         /// What the system says.
         #[source]

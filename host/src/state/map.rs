@@ -24,6 +24,15 @@ pub(super) struct CallOverlay {
     key: Vec<u8>,
 }
 
+/// How large the answer to a scan may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Most {
+    /// Entries of each map.
+    pub entries: usize,
+    /// Bytes of all keys and values together.
+    pub bytes: usize,
+}
+
 /// What a read of one key finds in the overlay.
 enum Staged<'a> {
     Changed(Option<&'a [u8]>),
@@ -59,14 +68,15 @@ fn map_start(id: StateId, key: &[u8], shard: u16) -> Result<Vec<u8>> {
 
 impl Store {
     /// Reads entries of a map state: entry `i` is `map_keys[i]` of the map at `keys[i]`; null where there is none.
+    /// `most` is how many bytes of values the answer may have: keys may repeat, so few of them can ask for much.
     ///
     /// # Errors
-    /// The state is no map state, the columns do not fit, the disk cannot be read, or a value has another version.
-    pub fn map_get(&mut self, id: StateId, keys: &Column, shards: &[u16], map_keys: &Column, out: &mut Column) -> Result<()> {
+    /// [`Error::TooMuch`]; the state is no map state, the columns do not fit, the disk cannot be read, or a value has another version.
+    pub fn map_get(&mut self, id: StateId, keys: &Column, shards: &[u16], map_keys: &Column, most: usize, out: &mut Column) -> Result<()> {
         let version = self.version(id, Kind::Map)?;
         check(id, keys, shards, map_keys)?;
         let (mut whole, mut slots) = (std::mem::take(&mut self.call.keys), std::mem::take(&mut self.call.slots));
-        let read = self.map_read(id, version, (keys, shards, map_keys), (&mut whole, &mut slots), out);
+        let read = self.map_read(id, version, (keys, shards, map_keys), (&mut whole, &mut slots), most, out);
         (self.call.keys, self.call.slots) = (whole, slots);
         read
     }
@@ -77,6 +87,7 @@ impl Store {
         version: u32,
         (keys, shards, map_keys): (&Column, &[u16], &Column),
         (whole, slots): (&mut Column, &mut Slots),
+        most: usize,
         out: &mut Column,
     ) -> Result<()> {
         whole.clear();
@@ -89,6 +100,9 @@ impl Store {
         self.resolve(id, Kind::Map, whole, shards, slots)?;
         let staged = !self.call.is_empty();
         for (i, (&slot, &shard)) in slots.all().iter().zip(shards).enumerate() {
+            if out.data_len() > most {
+                return Err(Error::TooMuch { id, bytes: most });
+            }
             if staged {
                 self.call.key.clear();
                 self.call.key.extend_from_slice(&Prefix::new(id, shard).bytes());
@@ -122,11 +136,11 @@ impl Store {
         Ok(())
     }
 
-    /// Reads up to `limit` entries of the map at `key`, in byte order of their map keys, from the first one behind
-    /// `after` on. Fewer than `limit` means that there are no more.
+    /// Reads up to `most.entries` entries of the map at `key`, in byte order of their map keys, from the first one behind
+    /// `after` on. Fewer than that means that there are no more.
     ///
     /// # Errors
-    /// The state is no map state, the disk cannot be read, or a value has another version.
+    /// [`Error::TooMuch`]; the state is no map state, the disk cannot be read, or a value has another version.
     #[expect(clippy::too_many_arguments, reason = "the shape of the import that it answers")]
     pub fn map_scan(
         &mut self,
@@ -134,14 +148,14 @@ impl Store {
         key: &[u8],
         shard: u16,
         after: Option<&[u8]>,
-        limit: usize,
+        most: Most,
         out_keys: &mut Column,
         out_values: &mut Column,
     ) -> Result<()> {
         let version = self.version(id, Kind::Map)?;
         let start = map_start(id, key, shard)?;
         let mut taken = 0;
-        if limit == 0 {
+        if most.entries == 0 {
             return Ok(());
         }
         self.scan(&start, after, |key, value| {
@@ -151,7 +165,10 @@ impl Store {
                 Found::Stored(stored) => unwrap_value(stored, id, version)?,
             });
             taken += 1;
-            Ok(taken < limit)
+            if out_keys.data_len() + out_values.data_len() > most.bytes {
+                return Err(Error::TooMuch { id, bytes: most.bytes });
+            }
+            Ok(taken < most.entries)
         })
     }
 

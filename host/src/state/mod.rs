@@ -28,6 +28,7 @@ mod tests;
 
 pub use delta::{FrozenDelta, MergedDelta, SortedDelta, merge_sorted};
 pub use disk::{Disk, Ingestion};
+pub use map::Most;
 pub use store::{Evicted, Slots, Store};
 
 use std::path::PathBuf;
@@ -141,6 +142,14 @@ pub enum Error {
         /// The state.
         id: StateId,
         /// Its length.
+        bytes: usize,
+    },
+    /// More than one answer may hold.
+    #[error("operator {}, state {}: the answer to one call would have more than {bytes} bytes; ask for fewer entries", id.operator, id.state)]
+    TooMuch {
+        /// The state.
+        id: StateId,
+        /// The limit.
         bytes: usize,
     },
     /// Columns of one call that do not fit each other.

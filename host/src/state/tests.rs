@@ -56,13 +56,13 @@ fn put_map(store: &mut Store, key: &[u8], entries: &[(&[u8], Option<&[u8]>)]) {
 
 fn get_map(store: &mut Store, key: &[u8], map_keys: &[&[u8]]) -> Vec<Option<Bytes>> {
     let mut out = Column::new();
-    store.map_get(MAP, &column(vec![key; map_keys.len()]), &vec![0; map_keys.len()], &column(map_keys), &mut out).unwrap();
+    store.map_get(MAP, &column(vec![key; map_keys.len()]), &vec![0; map_keys.len()], &column(map_keys), usize::MAX, &mut out).unwrap();
     rows(&out)
 }
 
 fn scan(store: &mut Store, key: &[u8], shard: u16, after: Option<&[u8]>, limit: usize) -> Vec<(Bytes, Bytes)> {
     let (mut keys, mut values) = (Column::new(), Column::new());
-    store.map_scan(MAP, key, shard, after, limit, &mut keys, &mut values).unwrap();
+    store.map_scan(MAP, key, shard, after, Most { entries: limit, bytes: usize::MAX }, &mut keys, &mut values).unwrap();
     (0..keys.len()).map(|i| (keys.bytes(i).to_vec(), values.bytes(i).to_vec())).collect()
 }
 

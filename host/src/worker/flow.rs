@@ -146,10 +146,18 @@ impl Flow {
     /// decided on a fresh instance, with the state that the records before it have left.
     fn attempt(&mut self, index: usize, input: u32, batch: &Batch) -> Result<(), Error> {
         let outcome = self.call(index, input, batch);
-        self.settle(index, input, batch, outcome)
+        self.settle(index, input, batch, outcome, false)
     }
 
-    fn settle(&mut self, index: usize, input: u32, batch: &Batch, outcome: Result<Vec<Reject>, CallError>) -> Result<(), Error> {
+    /// `fresh`: the call was one of a single record on an instance that no other record has touched.
+    fn settle(
+        &mut self,
+        index: usize,
+        input: u32,
+        batch: &Batch,
+        outcome: Result<Vec<Reject>, CallError>,
+        fresh: bool,
+    ) -> Result<(), Error> {
         match outcome {
             Ok(rejects) => {
                 self.pass_on(index)?;
@@ -164,7 +172,15 @@ impl Flow {
                 self.part(index, input, batch, 0..half)?;
                 self.part(index, input, batch, half..batch.len())
             }
-            Err(_) => self.verdict(index, input, batch),
+            Err(_) if !fresh => {
+                if let Some(node) = self.nodes.get_mut(index) {
+                    node.instance.discard();
+                }
+                let outcome = self.call(index, input, batch);
+                self.settle(index, input, batch, outcome, true)
+            }
+            Err(error @ CallError::Deadline(_)) => self.gave_up(index, batch, error.to_string()),
+            Err(error) => self.fault(index, batch, 0, &error.to_string()),
         }
     }
 
@@ -183,25 +199,8 @@ impl Flow {
             rest.extend_range(batch, from..batch.len());
             match self.call(index, input, &rest) {
                 Err(CallError::Rejected(next)) if (next.position as usize) < rest.len() => reject = next,
-                outcome => return self.settle(index, input, &rest, outcome),
+                outcome => return self.settle(index, input, &rest, outcome, false),
             }
-        }
-    }
-
-    /// Decides the fate of one record that failed alone.
-    fn verdict(&mut self, index: usize, input: u32, batch: &Batch) -> Result<(), Error> {
-        if let Some(node) = self.nodes.get_mut(index) {
-            node.instance.discard();
-        }
-        match self.call(index, input, batch) {
-            Ok(rejects) => {
-                self.pass_on(index)?;
-                rejects.iter().try_for_each(|r| self.fault(index, batch, r.position as usize, &r.reason))
-            }
-            Err(CallError::Fatal(reason)) => Err(Error::Guest { operator: self.id(index), reason }),
-            Err(CallError::State(error)) => Err(error.into()),
-            Err(error @ (CallError::Deadline(_) | CallError::Retry(_))) => self.gave_up(index, batch, error.to_string()),
-            Err(error) => self.fault(index, batch, 0, &error.to_string()),
         }
     }
 
@@ -233,6 +232,7 @@ impl Flow {
                 operator::assemble(raw, batch, node.instance.loaded().limits(), &mut node.ports)?
             }
         };
+        node.instance.keep_metrics();
         self.shared.metrics.operator(index).call();
         Ok(raw)
     }

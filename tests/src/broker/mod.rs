@@ -1,10 +1,12 @@
 //! One real Apache Kafka per test binary: a node that `tests/kafka/kafka.sh` starts with the first test that asks for
 //! it, and that ends with the test process, however that ends. A test that ends its broker itself starts its own.
 
+mod load;
 mod offsets;
 mod read;
 mod write;
 
+pub use load::Load;
 pub use offsets::Committed;
 pub use read::Received;
 
@@ -26,8 +28,15 @@ use crate::wait;
 
 /// For one request. Generous: after a kill -9 the broker holds some back until the transaction is cleared.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// File of a cluster's further properties, in its folder.
+const EXTRA: &str = "extra.properties";
 /// Name of a cluster's folder, before the pid of its test process and its number in it.
 const FOLDER: &str = "weir-test-kafka-";
+
+/// Properties of a broker that checks who may do what; what no rule names is allowed.
+pub const ACLS: &str = "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+";
 
 /// The broker of this test binary.
 pub fn broker() -> &'static Broker {
@@ -49,10 +58,20 @@ impl Broker {
     /// # Panics
     /// When it does not start, with what kafka.sh said.
     pub fn start() -> Self {
+        Self::with_properties("")
+    }
+
+    /// Starts a broker of the caller's own with more properties, one a line.
+    ///
+    /// # Panics
+    /// When it does not start, with what kafka.sh said.
+    pub fn with_properties(properties: &str) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         remove_folders_of_ended_tests();
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("{FOLDER}{}-{number}", process::id()));
+        fs::create_dir_all(&folder).expect("the broker's folder");
+        fs::write(folder.join(EXTRA), properties).expect("the broker's properties");
         let bootstrap = script(&folder, ["start", "1"]);
         Self { folder, bootstrap: bootstrap.trim().to_owned(), topics: AtomicU32::new(0) }
     }
@@ -62,27 +81,67 @@ impl Broker {
         &self.bootstrap
     }
 
-    /// Kills the broker and starts it again on the same data and port.
-    pub fn kill_and_restart(&self) {
+    /// Deletes a topic and makes one of the same name.
+    #[track_caller]
+    pub fn recreate(&self, topic: &str, partitions: i32) {
+        let deleted = block_on(self.admin().delete_topics(&[topic], &admin_options())).expect("the broker answers");
+        assert!(deleted.iter().all(Result::is_ok), "topic {topic} was not deleted: {deleted:?}");
+        self.create(topic, partitions);
+    }
+
+    /// Denies an operation on a topic to everyone. Needs a broker with [`ACLS`].
+    pub fn deny(&self, operation: &str, topic: &str) {
+        let tool = ["tool", "org.apache.kafka.tools.AclCommand", "--bootstrap-server", &self.bootstrap];
+        let rule = ["--add", "--deny-principal", "User:*", "--operation", operation, "--topic", topic];
+        script(&self.folder, [&tool[..], &rule].concat());
+    }
+
+    /// Kills the broker.
+    pub fn kill(&self) {
         script(&self.folder, ["kill", "1"]);
+    }
+
+    /// Starts a broker that was killed on the same data and port.
+    pub fn restart(&self) {
         script(&self.folder, ["start-node", "1"]);
+    }
+
+    /// Stops the broker's process without ending it: connections stay, and nothing answers.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a frozen broker go on.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = fs::read_to_string(self.folder.join("node1/pid")).expect("the broker's pid");
+        let status = Command::new("sh").args(["-c", "kill \"-$1\" \"$2\"", "sh", signal, pid.trim()]).status();
+        assert!(status.expect("sh runs").success(), "SIG{signal} could not be sent to the broker");
     }
 
     /// A new topic whose name begins with `what`.
     #[track_caller]
     pub fn topic(&self, what: &str, partitions: i32) -> String {
         let name = format!("{what}-{}", self.topics.fetch_add(1, Ordering::Relaxed));
+        self.create(&name, partitions);
+        name
+    }
+
+    #[track_caller]
+    fn create(&self, name: &str, partitions: i32) {
         // The records' times are made up and long past: by the default retention the broker would delete them.
-        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
         let created = block_on(self.admin().create_topics([&topic], &admin_options())).expect("the broker answers");
         assert!(created.iter().all(Result::is_ok), "topic {name} was not created: {created:?}");
         let client = self.client();
         wait::until(&format!("topic {name} in the broker's metadata"), TIMEOUT, || {
-            let metadata = client.fetch_metadata(Some(&name), TIMEOUT).expect("the broker's metadata");
+            let metadata = client.fetch_metadata(Some(name), TIMEOUT).expect("the broker's metadata");
             let leaders = metadata.topics().iter().flat_map(|topic| topic.partitions()).filter(|partition| partition.leader() >= 0);
             leaders.count() == partitions as usize
         });
-        name
     }
 
     /// The connector of a source of this topic.
@@ -143,6 +202,7 @@ fn script<A: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = A>
         .args(arguments)
         .env("WEIR_KAFKA_RUN", folder)
         .env("WEIR_KAFKA_OWNER", process::id().to_string())
+        .env("WEIR_KAFKA_EXTRA", folder.join(EXTRA))
         .env_remove("WEIR_KAFKA_PORT")
         .output()
         .expect("kafka.sh runs");

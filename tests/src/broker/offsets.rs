@@ -57,6 +57,15 @@ impl Broker {
         from_coordinator(|| member.commit(&list, CommitMode::Sync));
     }
 
+    /// The transactional ids that have a transaction open.
+    #[track_caller]
+    pub fn open_transactions(&self) -> Vec<String> {
+        let tool = "org.apache.kafka.tools.TransactionsCommand";
+        let listed = script(&self.folder, ["tool", tool, "--bootstrap-server", &self.bootstrap, "list"]);
+        let open = listed.lines().filter(|line| line.contains("Ongoing"));
+        open.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    }
+
     /// Makes a group and its offsets unknown.
     #[track_caller]
     pub fn delete_group(&self, group: &str) {

@@ -1,5 +1,7 @@
 //! Made-up input, the same for the same seed.
 
+use serde_json::json;
+
 use super::{Header, Record};
 
 /// The largest value that fits, with key and headers, into a topic with Kafka's default limit of 1 MiB.
@@ -110,6 +112,63 @@ pub fn commands(seed: u64, count: usize) -> Vec<Record> {
         6..=8 => Some(format!("-{}", random.pick(&VALUES)).into_bytes()),
         _ => Some(random.pick(&VALUES).into()),
     })
+}
+
+/// Orders of a shop, as the guest `enrich-and-branch` takes them, and much that is none.
+pub fn orders(seed: u64, count: usize) -> Vec<Record> {
+    const COUNTRIES: [&str; 7] = ["DE", "FR", "US", "CA", "NZ", "Côte d'Ivoire", ""];
+    let mut random = Random::new(seed);
+    records(&mut random, count, |random| match random.below(20) {
+        0 => None,
+        1 => Some(random.pick(&["", "{}", "[]", "null", "{\"id\":\"x\"}", "{\"id\":1,\"country\":\"DE\",\"items\":[]}"]).into()),
+        2 => Some(b"{\"id\":\"\xff\"}".to_vec()),
+        _ => {
+            let item = |random: &mut Random| {
+                let cents = if random.below(50) == 0 { u64::MAX } else { random.below(9000) };
+                let (sku, quantity) = (random.pick(&["lamp", "Stuhl \"rot\"", "机"]), random.skewed(6));
+                json!({ "sku": sku, "quantity": quantity, "cents": cents, "note": "more than asked for" })
+            };
+            let items: Vec<_> = (0..random.below(4)).map(|_| item(random)).collect();
+            let id = if random.below(30) == 0 { String::new() } else { format!("o-\"{}", random.below(1_000_000_000)) };
+            Some(json!({ "id": id, "country": random.pick(&COUNTRIES), "items": items }).to_string().into_bytes())
+        }
+    })
+}
+
+/// Payments by card, as the guest `fraud-velocity` takes them: most seconds apart, some out of order.
+pub fn payments(seed: u64, count: usize) -> Vec<Record> {
+    let mut random = Random::new(seed);
+    let mut records = records(&mut random, count, |random| match random.below(30) {
+        0 => None,
+        1 => Some(random.pick(&["", "{}", "{\"merchant\":\"m\",\"cents\":-1}", "{\"cents\":5}"]).into()),
+        _ => {
+            let cents = if random.below(12) == 0 { random.below(1_000_000) } else { 100 + random.below(3000) };
+            Some(json!({ "merchant": format!("shop {}", random.skewed(9)), "cents": cents }).to_string().into_bytes())
+        }
+    });
+    for (position, record) in (0..).zip(&mut records) {
+        record.timestamp = 1_700_000_000_000 + 400 * position - random.skewed(60_000) as i64;
+    }
+    records
+}
+
+/// Lines of a log, as the guest `log-parse` takes them, and lines that are none.
+pub fn log_lines(seed: u64, count: usize) -> Vec<Record> {
+    let mut random = Random::new(seed);
+    let mut records = records(&mut random, count, |random| match random.below(12) {
+        0 => None,
+        1 => {
+            Some(random.pick(&["", " ", "a b c", "t INFO [] m", "t info [c] m", "t INFO [c]m", "t  INFO [c] m", "t INFO [c] a\nb"]).into())
+        }
+        2 => Some(b"t INFO [c] \xff".to_vec()),
+        _ => {
+            let level = random.pick(&["DEBUG", "INFO", "WARN", "ERROR", "FATAL"]);
+            let message = random.pick(&["", "it \"works\"", "größer als [zuvor] ", "\ttab"]);
+            Some(format!("12:{:02} {level} [part-{}] {message}", random.below(60), random.below(5)).into_bytes())
+        }
+    });
+    records[count / 2].value = Some(largest(b'x', b"12:00 WARN [large] ", b"!"));
+    records
 }
 
 /// Records with keys, times and headers of all kinds, and values of one kind.

@@ -5,7 +5,7 @@ mod generate;
 mod ndjson;
 
 pub use compare::assert_equal_by_key;
-pub use generate::{Random, commands, lines, mixed, numbers};
+pub use generate::{Random, commands, lines, log_lines, mixed, numbers, orders, payments};
 pub use ndjson::{read, write};
 
 use std::fmt;

@@ -94,7 +94,7 @@ impl World {
     fn map_get(&mut self, call: &Whole, key: &[u8], shard: u16, start: &[u8]) {
         let (map_keys, mut out) = (self.map_keys(), Column::new());
         let n = map_keys.len();
-        self.store.map_get(MAP, &column(vec![key; n]), &vec![shard; n], &column(&map_keys), &mut out).unwrap();
+        self.store.map_get(MAP, &column(vec![key; n]), &vec![shard; n], &column(&map_keys), usize::MAX, &mut out).unwrap();
         assert_eq!(rows(&out), map_keys.iter().map(|k| call.get(&[start, k].concat()).cloned()).collect::<Vec<_>>());
     }
 

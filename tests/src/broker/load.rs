@@ -1,0 +1,82 @@
+//! A steady stream of records that rides out a broker's absence.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use super::Broker;
+
+/// Longer than any outage of a test.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Between two portions of the stream.
+const STEP: Duration = Duration::from_millis(10);
+
+/// A thread that produces records with keys `key-0`, `key-1`, … in turn. Ends with [`Load::stop`].
+#[derive(Debug)]
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<u64>>,
+}
+
+impl Broker {
+    /// Begins to produce `per_second` records a second over `keys` keys. While the broker is away they wait in the
+    /// producer, each is taken exactly once, and those of a key stay in order.
+    pub fn load(&self, topic: &str, keys: u64, per_second: u64) -> Load {
+        let mut config = self.config();
+        config
+            .set("enable.idempotence", "true")
+            .set("partitioner", "murmur2_random")
+            .set("message.timeout.ms", PATIENCE.as_millis().to_string())
+            .set("linger.ms", "5")
+            .set("queue.buffering.max.messages", "0")
+            .set("reconnect.backoff.max.ms", "500");
+        let producer: BaseProducer = config.create().expect("a producer");
+        let stop = Arc::new(AtomicBool::new(false));
+        let (asked, topic) = (stop.clone(), topic.to_owned());
+        let body = move || produce(&producer, &topic, keys, per_second, &asked);
+        let thread = thread::Builder::new().name("load".into()).spawn(body).expect("a thread");
+        Load { stop, thread: Some(thread) }
+    }
+}
+
+fn produce(producer: &BaseProducer, topic: &str, keys: u64, per_second: u64, stop: &AtomicBool) -> u64 {
+    let (begin, mut sent) = (Instant::now(), 0u64);
+    while !stop.load(Ordering::Relaxed) {
+        let due = (begin.elapsed().as_secs_f64() * per_second as f64) as u64;
+        while sent < due {
+            let key = format!("key-{}", sent % keys);
+            match producer.send(BaseRecord::<str, str>::to(topic).key(&key).payload("")) {
+                Ok(()) => sent += 1,
+                Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => break,
+                Err((error, _)) => panic!("the client refused a record: {error}"),
+            }
+        }
+        producer.poll(Duration::ZERO);
+        thread::park_timeout(STEP);
+    }
+    producer.flush(PATIENCE).expect("the broker takes all records");
+    sent
+}
+
+impl Load {
+    /// Ends the stream and waits until the broker has taken all of it; how many records it was.
+    ///
+    /// # Panics
+    /// When a record was refused.
+    pub fn stop(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().expect("a load is stopped once");
+        thread.join().expect("the load's thread")
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // A test that fails does not wait for its load; the thread ends with the process.
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,115 @@
+//! A job that counts the records of each key, and what its output has to be.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::broker::Broker;
+use crate::job::{Job, operator};
+use crate::wait;
+use crate::weir::Run;
+
+/// From a topic of one broker to a topic of the same or another one.
+#[derive(Debug)]
+pub struct Counting<'a> {
+    /// The job.
+    pub job: Job,
+    from: &'a Broker,
+    input: String,
+    to: &'a Broker,
+    counts: String,
+}
+
+impl<'a> Counting<'a> {
+    /// A job over new topics of one broker.
+    pub fn new(name: &str, broker: &'a Broker) -> Self {
+        let (input, counts) = (broker.topic(&format!("{name}-in"), 2), broker.topic(&format!("{name}-out"), 2));
+        Self::over(name, broker, &input, broker, &counts, json!({}))
+    }
+
+    /// A job over these topics; `delivery` holds further fields of the sink's connector.
+    pub fn over(name: &str, from: &'a Broker, input: &str, to: &'a Broker, counts: &str, delivery: Value) -> Self {
+        let mut sink = to.sink(counts);
+        if let (Some(Value::Object(sink)), Value::Object(more)) = (sink.get_mut("kafka"), delivery) {
+            sink.extend(more);
+        }
+        let job = Job::new(name)
+            .source("in", from.source(input))
+            .operator(operator("count", "count", "in", json!({ "key": "record" })))
+            .sink("out", &["count"], sink)
+            .runtime(json!({ "memory": "128MiB", "workers": 2 }));
+        Self { job, from, input: input.to_owned(), to, counts: counts.to_owned() }
+    }
+
+    /// The topic of its input.
+    pub fn input(&self) -> &str {
+        &self.input
+    }
+
+    /// The topic of its output.
+    pub fn counts(&self) -> &str {
+        &self.counts
+    }
+
+    /// How many input records it has committed.
+    #[track_caller]
+    pub fn committed(&self) -> u64 {
+        self.from.committed(&self.job.group(), &self.input).iter().flatten().map(|at| at.offset.cast_unsigned()).sum()
+    }
+
+    /// How many commits there were, as they are numbered.
+    #[track_caller]
+    pub fn epoch(&self) -> u64 {
+        let committed = self.from.committed(&self.job.group(), &self.input);
+        let text = committed.into_iter().flatten().next().map(|at| at.metadata).unwrap_or_default();
+        text.split(';').find_map(|field| field.strip_prefix("epoch=")?.parse().ok()).unwrap_or(0)
+    }
+
+    /// Waits until so many input records are committed.
+    #[track_caller]
+    pub fn await_committed(&self, run: &mut Run, records: u64, deadline: Duration) {
+        wait::until(&format!("{records} records committed"), deadline, || {
+            run.assert_running();
+            self.committed() >= records
+        });
+    }
+
+    /// Waits until all input is committed.
+    #[track_caller]
+    pub fn await_end(&self, run: &mut Run, deadline: Duration) {
+        wait::until("all input committed", deadline, || {
+            run.assert_running();
+            self.from.is_at_end(&self.job.group(), &self.input)
+        });
+    }
+
+    /// The counts of each key are 1, 2, 3, … up to how often it was sent: nothing is lost, repeated or out of order.
+    /// Input is `sent` records of [`Broker::load`] over `keys` keys.
+    #[track_caller]
+    pub fn assert_exact(&self, sent: u64, keys: u64) {
+        self.assert_counts(sent, keys, |count, highest| count == highest + 1);
+    }
+
+    /// The same, but that counts may come again.
+    #[track_caller]
+    pub fn assert_none_missing(&self, sent: u64, keys: u64) {
+        self.assert_counts(sent, keys, |count, highest| (1..=highest + 1).contains(&count));
+    }
+
+    #[track_caller]
+    fn assert_counts(&self, sent: u64, keys: u64, follows: impl Fn(u64, u64) -> bool) {
+        let mut highest: HashMap<Vec<u8>, u64> = HashMap::new();
+        for received in self.to.consume(&self.counts) {
+            let count: u64 = received.record.text().parse().expect("a count");
+            let before = highest.entry(received.record.key.clone().expect("a key")).or_default();
+            assert!(follows(count, *before), "after {before} came {received:?}");
+            *before = count.max(*before);
+        }
+        for key in 0..keys.min(sent) {
+            let expected = sent / keys + u64::from(key < sent % keys);
+            assert_eq!(highest.remove(format!("key-{key}").as_bytes()), Some(expected), "count of key-{key}");
+        }
+        assert!(highest.is_empty(), "keys that were never sent: {highest:?}");
+    }
+}
