@@ -43,7 +43,7 @@ pub struct Job {
 
 impl Job {
     /// A job from topic to topic through a chain of operators, the first of which reads `in`. All is as by default, but
-    /// that its output is not compressed: neither is the yardstick's.
+    /// that its output is not compressed and not in a transaction: neither is the yardstick's.
     pub fn new(name: &str, kafka: &Kafka, from: &str, to: &str, operators: Vec<Value>) -> Result<Self> {
         let last = operators.last().and_then(|o| o.get("id")).cloned().unwrap_or_else(|| "in".into());
         let document = json!({
@@ -53,7 +53,11 @@ impl Job {
             "spec": {
                 "sources": [{ "id": "in", "kafka": { "brokers": kafka.bootstrap(), "topics": [from] } }],
                 "operators": operators,
-                "sinks": [{ "id": "out", "inputs": [last], "kafka": { "brokers": kafka.bootstrap(), "topic": to, "compression": "none" } }],
+                "sinks": [{
+                    "id": "out",
+                    "inputs": [last],
+                    "kafka": { "brokers": kafka.bootstrap(), "topic": to, "compression": "none", "delivery": "at-least-once" },
+                }],
             },
         });
         let folder = tempfile::Builder::new().prefix("weir-bench-job-").tempdir()?;

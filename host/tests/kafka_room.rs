@@ -108,7 +108,7 @@ fn numbered(n: usize) -> Batch {
 }
 
 fn produce_all(producer: &OutputProducer, topic: &str, batch: &Batch, partition: Option<i32>) {
-    let handle = producer.topic(topic, PATIENCE).unwrap();
+    let handle = producer.topic(topic, "none", PATIENCE).unwrap();
     let mut outbox = Outbox::new();
     producer.arrange(&handle, batch, 0..batch.len(), partition, &mut outbox);
     while !outbox.is_empty() {
@@ -213,7 +213,7 @@ fn keys_choose_partitions_like_the_java_client_and_keyless_records_use_all() {
 
     let mut keyless = Batch::default();
     keyless.push(row(None, Some(b"x"), 1));
-    let handle = producer.topic(&topic, PATIENCE).unwrap();
+    let handle = producer.topic(&topic, "none", PATIENCE).unwrap();
     let mut outbox = Outbox::new();
     for _ in 0..8 {
         producer.arrange(&handle, &keyless, 0..1, None, &mut outbox);
@@ -458,7 +458,7 @@ fn a_missing_topic_is_named_by_every_call() {
     let consumer = consumer_of("missing", false);
     assert_eq!(consumer.partitions("no-such-topic", PATIENCE).unwrap_err(), missing);
     assert_eq!(consumer.watermarks(&[("no-such-topic", 0)], PATIENCE).unwrap_err(), missing);
-    assert_eq!(producer().topic("no-such-topic", PATIENCE).err(), Some(missing.clone()));
+    assert_eq!(producer().topic("no-such-topic", "none", PATIENCE).err(), Some(missing.clone()));
     let admin = Admin::new(&cluster(), PATIENCE).unwrap();
     assert_eq!(admin.describe("no-such-topic").unwrap_err(), missing);
     assert!(matches!(admin.create("not a name", 1, &[]), Err(Error::TopicName { .. })));
@@ -472,7 +472,7 @@ fn a_missing_topic_is_named_by_every_call() {
 fn a_full_queue_is_reported_and_nothing_is_lost() {
     let topic = topic("full", 2);
     let small = OutputProducer::new(&cluster(), &limits(500)).unwrap();
-    let handle = small.topic(&topic, PATIENCE).unwrap();
+    let handle = small.topic(&topic, "none", PATIENCE).unwrap();
     let sent = numbered(5_000);
     let (mut short, end) = (0, soon());
     let mut outbox = Outbox::new();
@@ -501,7 +501,7 @@ fn a_record_that_the_client_or_the_broker_finds_too_large_is_an_error() {
     batch.push(row(None, Some(&large), 1));
     let wide = topic("wide", 1);
     let client = producer();
-    let handle = client.topic(&wide, PATIENCE).unwrap();
+    let handle = client.topic(&wide, "none", PATIENCE).unwrap();
     let mut outbox = Outbox::new();
     client.arrange(&handle, &batch, 0..3, None, &mut outbox);
     assert!(matches!(client.produce_batch(&handle, &batch, &mut outbox), Err(ProduceError::TooLarge { bytes: 2_000_000, .. })));
@@ -510,7 +510,7 @@ fn a_record_that_the_client_or_the_broker_finds_too_large_is_an_error() {
 
     let narrow = name("narrow");
     Admin::new(&cluster(), PATIENCE).unwrap().create(&narrow, 1, &[("max.message.bytes", "1000")]).unwrap();
-    let handle = client.topic(&narrow, PATIENCE).unwrap();
+    let handle = client.topic(&narrow, "none", PATIENCE).unwrap();
     client.produce(&handle, row(None, Some(&large[..5_000]), 1), std::iter::empty(), None).unwrap();
     let lost = client.flush_until(soon()).unwrap_err();
     assert!(matches!(&lost, Error::Delivery { topic, partition: 0, .. } if *topic == narrow), "{lost}");
@@ -518,7 +518,7 @@ fn a_record_that_the_client_or_the_broker_finds_too_large_is_an_error() {
 
     let mut commits = committer(&name("tx"));
     commits.begin().unwrap();
-    let handle = commits.outputs().topic(&narrow, PATIENCE).unwrap();
+    let handle = commits.outputs().topic(&narrow, "none", PATIENCE).unwrap();
     commits.outputs().produce(&handle, row(None, Some(&large[..5_000]), 1), std::iter::empty(), None).unwrap();
     let offsets = [OffsetCommit { topic: &narrow, partition: 0, offset: 1, metadata: "" }];
     let aborted = commits.commit_offsets(&name("group"), &offsets, soon()).unwrap_err();

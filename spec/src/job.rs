@@ -109,6 +109,11 @@ pub struct Checkpoint {
     pub interval: Duration,
     /// An epoch ends early when this much changed state has gathered.
     pub dirty_bytes: ByteSize,
+    /// A broker aborts a transaction that is open for longer, so an epoch and its commit have to be over within it; from
+    /// 1s to 15m, which is what brokers allow by default. After a crash it is also how long readers of committed records
+    /// wait at most for what the process left open, unless the job starts again before. Longer than any outage of the
+    /// brokers: what they abort while they start is not always hidden from readers.
+    pub transaction_timeout: Duration,
     /// The folder of checkpoints and local state; `.weir/<name>` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
@@ -116,7 +121,7 @@ pub struct Checkpoint {
 
 impl Default for Checkpoint {
     fn default() -> Self {
-        Self { interval: Duration::secs(1), dirty_bytes: ByteSize::mib(64), path: None }
+        Self { interval: Duration::secs(1), dirty_bytes: ByteSize::mib(64), transaction_timeout: Duration::secs(120), path: None }
     }
 }
 
@@ -137,6 +142,10 @@ pub struct Runtime {
     pub batch_bytes: ByteSize,
     /// A batch is cut when the state its keys bring along reaches this size.
     pub state_batch_bytes: ByteSize,
+    /// A job that fails for reasons that may pass (a broker that is away, say) restarts inside the process. When nothing
+    /// could be committed for this long, the process ends with the last error; it looks after each try, of which one may
+    /// take 30 s.
+    pub give_up_after: Duration,
     /// The port of the metrics and health endpoint; none is opened when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_port: Option<u16>,
@@ -152,6 +161,7 @@ impl Default for Runtime {
             batch_records: 1024,
             batch_bytes: ByteSize::kib(256),
             state_batch_bytes: ByteSize::mib(4),
+            give_up_after: Duration::secs(300),
             metrics_port: None,
             metrics_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         }

@@ -26,7 +26,7 @@ pub use problem::{Error, FieldPath, Position, Problem};
 pub use properties::{Properties, Property, ResolvedProperties, SecretError, SecretRef};
 pub use quantity::{ByteSize, Duration};
 pub use reader::{parse, read};
-pub use sink::{BlackholeSink, Compression, FileSink, KafkaSink, Sink, SinkConnector, StdoutSink};
+pub use sink::{BlackholeSink, Compression, Delivery, FileSink, KafkaSink, Sink, SinkConnector, StdoutSink};
 pub use source::{
     FileSource, Format, GeneratorSource, KafkaSource, KeyedTemplate, Source, SourceConnector, StartPosition, StdinSource, Template,
 };

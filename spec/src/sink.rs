@@ -72,7 +72,7 @@ impl Sink {
     }
 }
 
-/// A topic of a Kafka cluster. An epoch's records are delivered before its commit: after a crash some come again.
+/// A topic of a Kafka cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KafkaSink {
@@ -80,12 +80,29 @@ pub struct KafkaSink {
     pub brokers: String,
     /// The topic.
     pub topic: String,
+    /// What a crash may do to the records written.
+    #[serde(default)]
+    pub delivery: Delivery,
     /// How batches are compressed on their way to the broker.
     #[serde(default)]
     pub compression: Compression,
     /// librdkafka properties. Those that Weir sets itself are refused; secrets must be references.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub properties: Properties,
+}
+
+/// What a crash may do to the records written to a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// Nothing: an epoch's records are in one transaction with its commit. Consumers that read committed records only
+    /// (`isolation.level=read_committed`) see them with the commit, each once. The topic has to be on the cluster of the
+    /// job's Kafka sources, and sinks of this kind share one producer, so their properties have to be the same.
+    #[default]
+    ExactlyOnce,
+    /// Some come again: records are written as they are made, and those after the last commit once more after a crash.
+    /// They are seen within milliseconds, and the topic may be on any cluster.
+    AtLeastOnce,
 }
 
 /// How batches are compressed on their way to the broker.
@@ -122,7 +139,7 @@ impl Compression {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileSink {
-    /// The file, relative to the job file's folder.
+    /// The file, relative to the job file's folder. Folders on the way to it are made.
     pub path: PathBuf,
     /// How records stand in it.
     #[serde(default)]

@@ -52,12 +52,15 @@ fn what_is_left_out_has_its_documented_default() {
     assert_eq!(job.spec.shards, 32);
     assert_eq!(job.metadata.namespace, None);
     assert_eq!(job.checkpoint_path(), PathBuf::from(".weir/copy"));
-    assert_eq!(serde_json::to_value(&job.spec.checkpoint).unwrap(), serde_json::json!({"interval": "1s", "dirtyBytes": "64MiB"}));
+    assert_eq!(
+        serde_json::to_value(&job.spec.checkpoint).unwrap(),
+        serde_json::json!({"interval": "1s", "dirtyBytes": "64MiB", "transactionTimeout": "2m"})
+    );
     assert_eq!(
         serde_json::to_value(&job.spec.runtime).unwrap(),
         serde_json::json!({
             "memory": "512MiB", "batchRecords": 1024, "batchBytes": "256KiB", "stateBatchBytes": "4MiB",
-            "metricsAddress": "127.0.0.1",
+            "giveUpAfter": "5m", "metricsAddress": "127.0.0.1",
         })
     );
     assert_eq!(

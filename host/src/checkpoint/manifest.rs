@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Object};
+use super::{Error, Object, Written};
 
 /// Newest manifest format that this build reads, and the one it writes.
 pub const MANIFEST_FORMAT: u32 = 1;
@@ -123,6 +123,13 @@ impl FileRef {
             entries: object.entries(),
             tombstones: object.tombstones(),
         }
+    }
+
+    /// The reference to an object that was just written under `name`.
+    #[must_use]
+    pub fn written<W>(name: String, first_epoch: u64, last_epoch: u64, written: &Written<W>) -> Self {
+        let &Written { bytes, checksum, entries, tombstones, .. } = written;
+        Self { name, bytes, checksum, first_epoch, last_epoch, entries, tombstones }
     }
 }
 

@@ -124,11 +124,13 @@ pub fn merge<W: Write>(objects: &[Object], drop_tombstones: bool, mut into: Writ
 /// [`Error::Absent`], [`Error::Corrupt`], [`Error::Exists`], [`Error::Io`]. Nothing is left in the store then.
 pub fn merge_files(store: &Store, files: &[FileRef], drop_tombstones: bool, name: &str) -> Result<FileRef, Error> {
     let objects = files.iter().map(|file| store.open_file(file)).collect::<Result<Vec<_>, _>>()?;
-    let Written { sink, bytes, checksum, entries, tombstones } = merge(&objects, drop_tombstones, Writer::new(name, store.upload(name)?))?;
-    sink.publish()?;
+    let upload = Writer::new(name, store.upload(name)?);
+    let written = merge(&objects, drop_tombstones, upload).map_err(|e| e.within(store.dir()))?;
     let first_epoch = files.first().map_or(0, |file| file.first_epoch);
     let last_epoch = files.last().map_or(0, |file| file.last_epoch);
-    Ok(FileRef { name: name.to_owned(), bytes, checksum, first_epoch, last_epoch, entries, tombstones })
+    let merged = FileRef::written(name.to_owned(), first_epoch, last_epoch, &written);
+    written.sink.publish()?;
+    Ok(merged)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ mod restore;
 mod store;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use commit_log::{FolderLock, LocalCommitLog, RunMarker};
 pub use delta::{Object, Writer, Written, shard_range};
@@ -140,6 +140,14 @@ pub enum Error {
 impl Error {
     pub(crate) fn corrupt(object: &str, what: impl Into<String>, at: u64) -> Self {
         Self::Corrupt { object: object.to_owned(), what: what.into(), at }
+    }
+
+    /// The same with the whole path, where a file of `dir` is named by its name alone.
+    fn within(self, dir: &Path) -> Self {
+        match self {
+            Self::Io { action, path, source } => Self::Io { action, path: dir.join(path), source },
+            other => other,
+        }
     }
 
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {

@@ -113,17 +113,16 @@ impl Files {
         Ok(())
     }
 
-    /// The manifest in `object` is committed: what only the one before needed is deleted. The folder is locked by this
+    /// The manifest in `own` is committed: what only the one before needed is deleted. The folder is locked by this
     /// process, so nobody else can be about to name those files.
-    pub fn committed(&mut self, object: &Object, epoch: u64, names: &mut Names) -> Result<(), Error> {
-        let own = FileRef::to(object, epoch, epoch);
+    pub fn committed(&mut self, own: FileRef, names: &mut Names) -> Result<(), Error> {
         let mut referenced: HashSet<_> = self.list.iter().map(|f| f.name.clone()).collect();
         referenced.insert(own.name.clone());
         for name in self.referenced.difference(&referenced) {
             self.store.delete(name)?;
         }
         self.referenced = referenced;
-        self.epoch = epoch;
+        self.epoch = own.last_epoch;
         if own.entries > 0 {
             self.list.push(own);
         }

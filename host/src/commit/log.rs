@@ -3,9 +3,13 @@
 use crate::{
     checkpoint::{self, CommitMetadata, LocalCommitLog},
     clock,
-    kafka::{CommitError, CommitProducer, OffsetCommit},
+    kafka::{self, CommitError, CommitProducer, OffsetCommit},
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long a failed attempt waits for its outputs, and then tries to abort their transaction. What it leaves open, the
+/// next start aborts.
+const ABORT: Duration = Duration::from_millis(500);
 
 /// A position as it is committed.
 pub(crate) struct SplitOffset {
@@ -17,18 +21,25 @@ pub(crate) struct SplitOffset {
 /// Where epochs are committed. Any Kafka connector makes Kafka the commit log (rule 12).
 pub(crate) enum CommitLog {
     /// Offsets of the group, in a transaction, with the metadata on each.
-    Kafka {
-        /// Owner of the transactional id.
-        producer: CommitProducer,
-        /// Group.
-        group: String,
-        /// A job without a Kafka source commits offset 0 of this topic's partition 0.
-        sink_topic: Option<String>,
-        /// Longest commit.
-        timeout: Duration,
-    },
+    Kafka(Box<KafkaLog>),
     /// A file beside the checkpoints.
     Local(LocalCommitLog),
+}
+
+/// Offsets of a group, committed in transactions.
+pub(crate) struct KafkaLog {
+    /// Owner of the transactional id.
+    pub producer: CommitProducer,
+    /// Group.
+    pub group: String,
+    /// A job without a Kafka source commits offset 0 of this topic's partition 0.
+    pub sink_topic: Option<String>,
+    /// After this the broker aborts a transaction; half of it is the longest commit (rule 10).
+    pub timeout: Duration,
+    /// Whether outputs are produced in the transaction, which is always open then.
+    pub outputs: bool,
+    /// When the open transaction began.
+    pub begun: Instant,
 }
 
 /// Why a commit failed.
@@ -40,6 +51,22 @@ pub enum LogError {
     /// Local.
     #[error(transparent)]
     Local(#[from] checkpoint::Error),
+    /// The broker has ended the transaction, because it was open for longer than its time-out.
+    #[error("the transaction was open for {open:?}, and the broker ends it after {timeout:?}: {reason}")]
+    TimedOut {
+        /// How long.
+        open: Duration,
+        /// How long it may be.
+        timeout: Duration,
+        /// librdkafka's words.
+        reason: String,
+    },
+    /// Another process has taken the transactional id over.
+    #[error("fenced: {reason}")]
+    Fenced {
+        /// librdkafka's words.
+        reason: String,
+    },
     /// The metadata does not fit into a commit.
     #[error("commit metadata: {0}")]
     Metadata(#[from] checkpoint::MetadataError),
@@ -53,7 +80,8 @@ impl CommitLog {
     pub fn commit(&mut self, metadata: &CommitMetadata, splits: &[SplitOffset]) -> Result<(), LogError> {
         match self {
             Self::Local(log) => Ok(log.commit(metadata)?),
-            Self::Kafka { producer, group, sink_topic, timeout } => {
+            Self::Kafka(log) => {
+                let KafkaLog { producer, group, sink_topic, timeout, .. } = &mut **log;
                 let text = metadata.encode()?;
                 let of_split = splits.iter().map(|s| (s.topic.as_str(), s.partition, s.offset));
                 let single = sink_topic.iter().map(|topic| (topic.as_str(), 0, 0));
@@ -61,8 +89,64 @@ impl CommitLog {
                     .chain(single)
                     .map(|(topic, partition, offset)| OffsetCommit { topic, partition, offset, metadata: &text })
                     .collect();
-                Ok(producer.commit_offsets(group, &offsets, clock::monotonic() + *timeout)?)
+                Ok(producer.commit_offsets(group, &offsets, clock::monotonic() + *timeout / 2)?)
             }
         }
+    }
+
+    /// Begins the transaction that the next outputs belong to, where there are such.
+    ///
+    /// # Errors
+    /// See [`CommitError`].
+    pub fn begin(&mut self) -> Result<(), LogError> {
+        if let Self::Kafka(log) = self
+            && log.outputs
+        {
+            log.producer.begin()?;
+            log.begun = clock::monotonic();
+        }
+        Ok(())
+    }
+
+    /// Whether outputs are part of the commit: those of the next epoch have to wait for it.
+    pub fn holds_outputs(&self) -> bool {
+        matches!(self, Self::Kafka(log) if log.outputs)
+    }
+
+    /// The producer of outputs that become visible with the commit.
+    pub fn outputs(&self) -> Option<&kafka::OutputProducer> {
+        match self {
+            Self::Kafka(log) => Some(log.producer.outputs()),
+            Self::Local(_) => None,
+        }
+    }
+
+    /// How long outputs may take to be delivered, and the commit after that.
+    pub fn patience(&self) -> Option<Duration> {
+        match self {
+            Self::Kafka(log) => Some(log.timeout / 2),
+            Self::Local(_) => None,
+        }
+    }
+
+    /// Aborts what a failed attempt has left open, so that readers of the outputs need not wait for its time-out. Nothing
+    /// may be produced any more.
+    pub fn abandon(&mut self) {
+        let Self::Kafka(log) = self else { return };
+        // First, because librdkafka (2.12) forgets a partition that is just being added to the transaction when it aborts,
+        // and then leaves the transaction open without a word.
+        let _ = log.producer.outputs().flush_until(clock::monotonic() + ABORT);
+        if let Err(error) = log.producer.abort(clock::monotonic() + ABORT) {
+            tracing::debug!(%error, "transaction left open");
+        }
+    }
+
+    /// What the broker thinks of this process, where that is the cause behind whatever failed first: fenced, unless its
+    /// transaction has simply been open for too long.
+    pub fn fence(&self) -> Option<LogError> {
+        let Self::Kafka(log) = self else { return None };
+        let Err(kafka::Error::Fenced { reason }) = log.producer.outputs().check() else { return None };
+        let (open, timeout) = (clock::since(log.begun), log.timeout);
+        Some(if log.outputs && open >= timeout { LogError::TimedOut { open, timeout, reason } } else { LogError::Fenced { reason } })
     }
 }

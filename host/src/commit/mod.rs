@@ -1,19 +1,20 @@
 //! Epochs, and the one function that commits them.
 //!
 //! Order of a commit (rule 7): barrier passed by all workers → outputs flushed → delta and manifest put → offsets with
-//! metadata committed → entries clean. State, source positions and the name of the manifest are one commit; outputs are
-//! delivered before it, so after a crash they may come again, and state and positions never disagree.
+//! metadata committed → entries clean. State, source positions, the name of the manifest and exactly-once outputs are one
+//! transaction. At-least-once outputs are delivered before it, so after a crash they may come again.
 
 mod files;
 mod log;
 
 pub(crate) use files::Files;
 pub use log::LogError;
-pub(crate) use log::{CommitLog, SplitOffset};
+pub(crate) use log::{CommitLog, KafkaLog, SplitOffset};
 
 use crate::{
     checkpoint::{
-        self, CommitMetadata, MANIFEST_FORMAT, Manifest, ManifestRef, Mode, Names, OperatorState, SinkPosition, SplitPosition, Writer,
+        self, CommitMetadata, FileRef, MANIFEST_FORMAT, Manifest, ManifestRef, Mode, Names, OperatorState, SinkPosition, SplitPosition,
+        Writer,
     },
     clock, kafka,
     metrics::JobMetrics,
@@ -133,19 +134,24 @@ pub(crate) struct Coordinator {
     pub files: Files,
     pub log: CommitLog,
     pub splits: Vec<SplitInfo>,
-    pub producers: Vec<Arc<kafka::OutputProducer>>,
+    /// Of at-least-once outputs.
+    pub producers: Vec<kafka::OutputProducer>,
     pub consumer: Option<Arc<kafka::Consumer>>,
     pub local_sinks: Vec<(String, Arc<LocalSink>)>,
     pub metrics: Arc<JobMetrics>,
     pub interval: Duration,
     pub dirty_bytes: usize,
-    pub commit_timeout: Duration,
+    /// Longest delivery of at-least-once outputs where no transaction sets it.
+    pub delivery_timeout: Duration,
     /// How long a job that was asked to end may take to drain and commit.
     pub drain_timeout: Duration,
     /// Last epoch that began.
     pub epoch: u64,
-    /// When something was last committed.
-    pub last_commit: Instant,
+    /// When something was last committed; none before the first commit of this attempt, which comes even if it is empty:
+    /// whoever was here before finds another's commit then, and ends (rule 9).
+    pub last_commit: Option<Instant>,
+    /// The newest commits that were sent, whatever came of them.
+    pub attempted: Vec<CommitMetadata>,
 }
 
 /// An epoch between its barrier and its commit.
@@ -162,7 +168,17 @@ impl Coordinator {
     ///
     /// # Errors
     /// What ended the attempt; nothing of the epochs that were not committed is left.
-    pub fn run(mut self) -> Result<(), Error> {
+    pub fn run(&mut self) -> Result<(), Error> {
+        self.epochs().map_err(|error| self.log.fence().map_or(error, Error::Log))
+    }
+
+    /// Aborts what a failed attempt has left open, once its workers have ended. The newest commits that were sent.
+    pub fn end(mut self) -> Vec<CommitMetadata> {
+        self.log.abandon();
+        self.attempted
+    }
+
+    fn epochs(&mut self) -> Result<(), Error> {
         let mut exhausted = vec![false; self.workers.len()];
         let mut in_flight: Option<InFlight> = None;
         let mut last_epoch = clock::monotonic();
@@ -232,25 +248,32 @@ impl Coordinator {
     /// The commit. Nothing else in Weir makes an epoch final.
     fn commit(&mut self, done: InFlight) -> Result<(), Error> {
         let mut written = 0;
-        if done.changed || clock::since(self.last_commit) >= RECOMMIT {
-            let deadline = clock::monotonic() + self.commit_timeout;
-            for producer in &self.producers {
+        if done.changed || self.last_commit.is_none_or(|last| clock::since(last) >= RECOMMIT) {
+            let deadline = clock::monotonic() + self.log.patience().unwrap_or(self.delivery_timeout);
+            for producer in self.output_producers() {
                 producer.flush_until(deadline)?;
             }
             let sinks = self.sync_sinks()?;
-            self.release_outputs(done.last);
+            if !self.log.holds_outputs() {
+                self.release_outputs(done.last);
+            }
             let deltas = done.deltas.into_iter().flatten().map(state::FrozenDelta::into_sorted).collect();
-            let (name, bytes) = self.encode(done.epoch, deltas, sinks)?;
-            self.files.store().put_if_absent(&name, &bytes)?;
-            let object = self.files.store().open(&name)?;
-            let manifest = ManifestRef { name, checksum: object.checksum() };
+            let (own, bytes) = self.encode(done.epoch, deltas, sinks)?;
+            self.files.store().put_if_absent(&own.name, &bytes)?;
+            let manifest = ManifestRef { name: own.name.clone(), checksum: own.checksum };
             let metadata =
                 CommitMetadata { epoch: done.epoch, manifest: Some(manifest), ..CommitMetadata::empty(&self.run.id, Mode::Alone) };
             let offsets: Vec<_> = self.splits.iter().filter(|s| s.kafka).map(SplitInfo::offset).collect();
+            self.attempted.drain(..self.attempted.len().saturating_sub(1));
+            self.attempted.push(metadata.clone());
             self.log.commit(&metadata, &offsets)?;
-            self.files.committed(&object, done.epoch, &mut self.names)?;
+            if self.log.holds_outputs() && !done.last {
+                self.log.begin()?;
+                self.release_outputs(done.last);
+            }
+            self.files.committed(own, &mut self.names)?;
             written = bytes.len();
-            self.last_commit = clock::monotonic();
+            self.last_commit = Some(clock::monotonic());
         } else {
             self.release_outputs(done.last);
         }
@@ -259,13 +282,18 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Lets the next epoch's outputs go: at least once, they need not wait for this epoch's commit, but only for its
+    /// Lets the next epoch's outputs go. Exactly once, they wait for this epoch's commit; at least once, only for its
     /// flush, which would never end otherwise. After the last epoch nothing more may leave, because nothing more will be
     /// committed.
     fn release_outputs(&self, last: bool) {
         if !last {
-            self.workers.iter().for_each(|w| w.tell(Command::Flushed));
+            self.workers.iter().for_each(|w| w.tell(Command::Release));
         }
+    }
+
+    /// All that outputs go through.
+    fn output_producers(&self) -> impl Iterator<Item = &kafka::OutputProducer> {
+        self.producers.iter().chain(self.log.outputs())
     }
 
     fn sync_sinks(&self) -> Result<Vec<SinkPosition>, Error> {
@@ -278,7 +306,7 @@ impl Coordinator {
     }
 
     /// The epoch's object: its changes, and the manifest as footer.
-    fn encode(&mut self, epoch: u64, deltas: Vec<state::SortedDelta>, sinks: Vec<SinkPosition>) -> Result<(String, Vec<u8>), Error> {
+    fn encode(&mut self, epoch: u64, deltas: Vec<state::SortedDelta>, sinks: Vec<SinkPosition>) -> Result<(FileRef, Vec<u8>), Error> {
         let name = self.names.epoch(epoch);
         let position =
             |s: &SplitInfo| SplitPosition { source: s.source.clone(), topic: s.topic.clone(), partition: s.partition, next: s.next };
@@ -301,11 +329,11 @@ impl Coordinator {
             writer.append(key, value)?;
         }
         let written = writer.finish(&manifest.to_json()?)?;
-        Ok((name, written.sink))
+        Ok((FileRef::written(name, epoch, epoch, &written), written.sink))
     }
 
     fn serve_clients(&self) -> Result<(), Error> {
-        for producer in &self.producers {
+        for producer in self.output_producers() {
             producer.poll();
             producer.check()?;
             producer.take_errors().iter().for_each(|error| tracing::warn!(%error, "kafka producer"));

@@ -4,6 +4,7 @@
 use super::{
     Control, Error, Prepared,
     budget::Budget,
+    past::Past,
     recover::{self, Start},
     world::{self, World},
 };
@@ -27,7 +28,7 @@ use std::{
     thread::{JoinHandle, Thread},
     time::Duration,
 };
-use weir_spec::{SinkConnector, SourceConnector};
+use weir_spec::{Delivery, SinkConnector, SourceConnector};
 
 /// Commands and events in flight between the coordinator and a worker: a barrier, a commit, a stop.
 const CHANNEL: usize = 16;
@@ -41,20 +42,21 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 const ENTRY_OVERHEAD: u64 = 96;
 
 /// Runs the job until it ends by itself or is asked to; everything is committed then.
-pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, fresh: &mut bool) -> Result<(), Error> {
+pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, past: &mut Past) -> Result<(), Error> {
     let workers = prepared.workers();
-    let kafka_sinks = prepared.job.spec.sinks.iter().filter(|s| s.kafka.is_some()).count();
-    let budget = Budget::of(prepared.job.spec.runtime.memory.as_usize(), workers, kafka_sinks);
+    let budget = Budget::of(prepared.job.spec.runtime.memory.as_usize(), workers, producers(prepared));
     let store = Arc::new(Store::open_folder(&dir.join(super::CHECKPOINTS))?);
-    let mut world = world::look(prepared, &budget, dir)?;
+    let mut world = world::look(prepared, &budget, dir, past)?;
     // Listed before the commit is read (rule 21): what is named by it later is not among these, or is named now.
     let listed = store.list()?;
-    let start = recover::recover(prepared, &world, &store, *fresh)?;
-    let (sinks, producers, local_sinks) = open_sinks(prepared, &budget, &start, *fresh)?;
+    let start = recover::recover(prepared, &world, &store, past.fresh)?;
+    past.starts_from(&world, start.commit.clone());
+    let (sinks, producers, local_sinks) = open_sinks(prepared, &budget, &world, &start, past.fresh)?;
     if start.new {
         recover::begin(prepared, &mut world, &store, &start)?;
-        *fresh = false;
+        past.fresh = false;
     }
+    world.log.begin()?;
     collect_garbage(&store, &listed, &start)?;
     let (operators, numbers) = recover::numbers(prepared, &start);
     let (states, disk) = restore(prepared, &start, &store, dir, &numbers, &budget, workers)?;
@@ -86,7 +88,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, f
     start_reading(&world, &start)?;
     prepared.metrics.resumed(start.epoch);
     prepared.metrics.set_ready(true);
-    let coordinator = Coordinator {
+    let mut coordinator = Coordinator {
         shared: shared.clone(),
         workers: threads.handles(&commands),
         events: from_workers,
@@ -102,14 +104,16 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, f
         metrics: prepared.metrics.clone(),
         interval: prepared.job.spec.checkpoint.interval.as_std(),
         dirty_bytes: prepared.job.spec.checkpoint.dirty_bytes.as_usize(),
-        commit_timeout: world::BROKER_TIMEOUT,
+        delivery_timeout: world::BROKER_TIMEOUT,
         drain_timeout: DRAIN_TIMEOUT,
         epoch: start.epoch,
-        last_commit: clock::monotonic(),
+        last_commit: None,
+        attempted: Vec::new(),
     };
     let outcome = coordinator.run();
     shared.aborted.store(true, Ordering::Relaxed);
     threads.stop(&commands);
+    past.remember(coordinator.end());
     Ok(outcome?)
 }
 
@@ -201,7 +205,14 @@ impl Threads {
             let _ = commands.send(Command::Stop);
             handle.thread().unpark();
         }
-        for (handle, sender, _) in self.threads {
+    }
+}
+
+/// Waited for, because workers hold clients, files and RocksDB's lock, which the next attempt needs. One that got no
+/// command ends by its closed channel.
+impl Drop for Threads {
+    fn drop(&mut self) {
+        for (handle, sender, _) in self.threads.drain(..) {
             drop(sender);
             if handle.join().is_err() {
                 tracing::error!("a worker panicked");
@@ -283,18 +294,31 @@ fn restore(
     Ok((states, disk))
 }
 
-type Sinks = (Vec<SinkWriter>, Vec<Arc<OutputProducer>>, Vec<(String, Arc<LocalSink>)>);
+type Sinks = (Vec<SinkWriter>, Vec<OutputProducer>, Vec<(String, Arc<LocalSink>)>);
 
-fn open_sinks(prepared: &Prepared, budget: &Budget, start: &Start, fresh: bool) -> Result<Sinks, Error> {
+/// How many producers of outputs there are: one of all exactly-once sinks, and one of each other.
+fn producers(prepared: &Prepared) -> usize {
+    let delivery = |sink: &weir_spec::Sink| sink.kafka.as_ref().map(|kafka| kafka.delivery);
+    let deliveries: Vec<_> = prepared.job.spec.sinks.iter().filter_map(delivery).collect();
+    let at_least_once = deliveries.iter().filter(|delivery| **delivery == Delivery::AtLeastOnce).count();
+    at_least_once + usize::from(at_least_once < deliveries.len())
+}
+
+fn open_sinks(prepared: &Prepared, budget: &Budget, world: &World, start: &Start, fresh: bool) -> Result<Sinks, Error> {
     let (mut writers, mut producers, mut locals) = (Vec::new(), Vec::new(), Vec::new());
     for sink in &prepared.job.spec.sinks {
         match sink.connector() {
             SinkConnector::Kafka(kafka) => {
-                let compression = [("compression.type".to_owned(), kafka.compression.as_str().to_owned())];
-                let cluster = world::cluster(prepared, &kafka.brokers, &kafka.properties)?.with(compression.into())?;
-                let producer = Arc::new(OutputProducer::new(&cluster, &world::producer_settings(prepared, budget))?);
-                let topic = Arc::new(producer.topic(&kafka.topic, world::BROKER_TIMEOUT)?);
-                producers.push(producer.clone());
+                let producer = match (kafka.delivery, world.log.outputs()) {
+                    (Delivery::ExactlyOnce, Some(transactional)) => transactional.clone(),
+                    _ => {
+                        let cluster = world::cluster(prepared, &kafka.brokers, &kafka.properties)?;
+                        let producer = OutputProducer::new(&cluster, &world::producer_settings(prepared, budget))?;
+                        producers.push(producer.clone());
+                        producer
+                    }
+                };
+                let topic = Arc::new(producer.topic(&kafka.topic, kafka.compression.as_str(), world::BROKER_TIMEOUT)?);
                 writers.push(SinkWriter::Kafka { producer, topic });
             }
             connector => {

@@ -1,6 +1,7 @@
 //! What ended a job, and the one place where errors get their meaning.
 
 use crate::{checkpoint, commit, fault::Kind, kafka, operator, plan, sink, source, state, worker};
+use std::time::Duration;
 
 /// Why a job ended, or did not start.
 #[derive(Debug, thiserror::Error)]
@@ -15,9 +16,7 @@ pub enum Error {
     #[error(transparent)]
     Secret(#[from] weir_spec::SecretError),
     /// Two Kafka clusters where one has to hold a commit.
-    #[error(
-        "{what} uses brokers {found}, but source or sink {first} uses {expected}: all Kafka sources and the sink that carries the commit must be on one cluster"
-    )]
+    #[error("{what} uses brokers {found}, but source or sink {first} uses {expected}: all Kafka sources must be on one cluster")]
     TwoClusters {
         /// The source that differs.
         what: String,
@@ -28,12 +27,40 @@ pub enum Error {
         /// The brokers of that.
         expected: String,
     },
+    /// An exactly-once sink on a cluster that does not hold the commit.
+    #[error(
+        "sink {sink} uses brokers {found}, but the job commits to {expected}: an exactly-once sink has to be on the cluster of the sources; with `delivery: at-least-once` it may be on any"
+    )]
+    SinkElsewhere {
+        /// The sink.
+        sink: String,
+        /// Its brokers.
+        found: String,
+        /// Those of the commit.
+        expected: String,
+    },
+    /// Two exactly-once sinks that one producer cannot serve.
+    #[error("sinks {first} and {sink} have different properties: exactly-once sinks share one producer, so give both the same")]
+    TwoProducers {
+        /// The sink that differs.
+        sink: String,
+        /// The first one.
+        first: String,
+    },
     /// The start was refused.
     #[error("refused to start: {0}")]
     Refused(#[from] checkpoint::Refusal),
     /// The run cannot go on.
     #[error(transparent)]
     Run(#[from] commit::Error),
+    /// What might have passed did not.
+    #[error("nothing could be committed for {after:?} (runtime.giveUpAfter), although the job was restarted; the last error: {source}")]
+    GaveUp {
+        /// The time.
+        after: Duration,
+        /// What ended the last attempt.
+        source: Box<Error>,
+    },
 }
 
 macro_rules! through_run {
@@ -70,14 +97,22 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Load(_) | Self::Plan(_) | Self::TwoClusters { .. } | Self::Secret(_) => Kind::BadJob,
+            Self::Load(_)
+            | Self::Plan(_)
+            | Self::TwoClusters { .. }
+            | Self::SinkElsewhere { .. }
+            | Self::TwoProducers { .. }
+            | Self::Secret(_) => Kind::BadJob,
             Self::Refused(_) => Kind::Refused,
+            Self::GaveUp { .. } => Kind::World,
             Self::Run(error) => match error {
                 commit::Error::Worker(error) => of_worker(error),
                 commit::Error::WorkerGone(_) | commit::Error::ThreadGone(_) => Kind::Bug,
                 commit::Error::Checkpoint(error) => of_checkpoint(error),
                 commit::Error::Log(commit::LogError::Kafka(error)) => of_commit(error),
                 commit::Error::Log(commit::LogError::Local(error)) => of_checkpoint(error),
+                commit::Error::Log(commit::LogError::TimedOut { .. }) => Kind::Retry,
+                commit::Error::Log(commit::LogError::Fenced { .. }) => Kind::Fenced,
                 commit::Error::Log(commit::LogError::Metadata(_)) => Kind::Bug,
                 commit::Error::Kafka(error) => of_kafka(error),
                 commit::Error::Sink { source, .. } => of_sink(source),
@@ -106,6 +141,7 @@ fn of_kafka(error: &kafka::Error) -> Kind {
     match error {
         kafka::Error::OwnedProperty { .. } | kafka::Error::Configuration { .. } | kafka::Error::TopicName { .. } => Kind::BadJob,
         kafka::Error::OffsetOutOfRange { .. } => Kind::Refused,
+        kafka::Error::Fenced { .. } => Kind::Fenced,
         kafka::Error::Stray { .. } | kafka::Error::Taken { .. } => Kind::Bug,
         kafka::Error::Delivery { transient: false, .. } => Kind::World,
         kafka::Error::Delivery { .. } | kafka::Error::FlushDeadline { .. } => Kind::Retry,

@@ -3,6 +3,7 @@
 mod attempt;
 mod budget;
 mod error;
+mod past;
 mod recover;
 mod world;
 
@@ -31,8 +32,6 @@ const CHECKPOINTS: &str = "checkpoints";
 const RESTART_FIRST: Duration = Duration::from_millis(200);
 /// Longest pause between restarts.
 const RESTART_LAST: Duration = Duration::from_secs(10);
-/// So many restarts in a row without one committed epoch end the job.
-const RESTARTS: u32 = 12;
 
 /// What the command line and the environment add to a job file.
 #[derive(Clone, Debug, Default)]
@@ -183,10 +182,11 @@ pub fn run(prepared: &Prepared, control: &Arc<Control>) -> Result<Summary, Error
     // Makes the folder, too, in which the lock lies.
     Store::open_folder(&dir.join(CHECKPOINTS))?;
     let _lock = FolderLock::acquire(&dir)?;
-    let (mut pause, mut failures, mut committed) = (RESTART_FIRST, 0, 0);
-    let mut fresh = prepared.settings.fresh;
+    let (mut pause, mut failing_since, mut committed) = (RESTART_FIRST, clock::monotonic(), 0);
+    let give_up_after = prepared.job.spec.runtime.give_up_after.as_std();
+    let mut past = past::Past::new(prepared.settings.fresh);
     loop {
-        let outcome = attempt::attempt(prepared, control, &dir, &mut fresh);
+        let outcome = attempt::attempt(prepared, control, &dir, &mut past);
         prepared.metrics.set_ready(false);
         let error = match outcome {
             Ok(()) => return Ok(summary(prepared)),
@@ -195,11 +195,13 @@ pub fn run(prepared: &Prepared, control: &Arc<Control>) -> Result<Summary, Error
         };
         let now = prepared.metrics.snapshot().checkpoints;
         if now > committed {
-            (pause, failures, committed) = (RESTART_FIRST, 0, now);
+            (pause, failing_since, committed) = (RESTART_FIRST, clock::monotonic(), now);
         }
-        failures += 1;
-        if error.kind() != crate::fault::Kind::Retry || failures > RESTARTS || control.stopping() {
+        if error.kind() != crate::fault::Kind::Retry || control.stopping() {
             return Err(error);
+        }
+        if clock::since(failing_since) >= give_up_after {
+            return Err(Error::GaveUp { after: give_up_after, source: Box::new(error) });
         }
         tracing::warn!(%error, pause_ms = pause.as_millis(), "attempt failed; restarting from the last checkpoint");
         prepared.metrics.restarted();

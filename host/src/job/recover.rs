@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     checkpoint::{
-        self, Checkpoint, CommitMetadata, Decision, Facts, MetadataError, Mode, OperatorState, RunMarker, StateDescriptor, StateKind,
-        Store,
+        self, Checkpoint, CommitMetadata, Decision, Facts, ManifestRef, MetadataError, Mode, OperatorState, RunMarker, StateDescriptor,
+        StateKind, Store,
         recovery::{Committed, Expected, ManifestFact, Position, SingleCommit, SplitFact, SplitId},
     },
     clock,
@@ -22,6 +22,8 @@ pub(super) struct Start {
     pub new: bool,
     pub run: String,
     pub epoch: u64,
+    /// The commit that it starts from.
+    pub commit: CommitMetadata,
     pub checkpoint: Option<Checkpoint>,
     /// Per split the position to go on from.
     pub positions: Vec<i64>,
@@ -37,7 +39,9 @@ pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, fresh: 
         Decision::Refuse(refusal) => Err(refusal.into()),
         Decision::StartFresh => {
             let positions = world.splits.iter().map(|s| s.start).collect();
-            Ok(Start { new: true, run: clock::unique_id(), epoch: 0, checkpoint: None, positions })
+            let run = clock::unique_id();
+            let commit = CommitMetadata::empty(&run, Mode::Alone);
+            Ok(Start { new: true, run, epoch: 0, commit, checkpoint: None, positions })
         }
         Decision::Resume(resume) => {
             if facts.marker.as_ref() != Some(&resume.run) {
@@ -46,7 +50,9 @@ pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, fresh: 
             let positions: BTreeMap<_, _> = resume.positions.into_iter().collect();
             let positions = world.splits.iter().map(|s| positions.get(&id(s)).copied().unwrap_or(s.start)).collect();
             tracing::info!(run = resume.run, epoch = resume.epoch, "resuming");
-            Ok(Start { new: false, run: resume.run, epoch: resume.epoch, checkpoint: resume.checkpoint, positions })
+            let manifest = resume.checkpoint.as_ref().map(|c| ManifestRef { name: c.own.name.clone(), checksum: c.own.checksum });
+            let commit = CommitMetadata { epoch: resume.epoch, manifest, ..CommitMetadata::empty(&resume.run, Mode::Alone) };
+            Ok(Start { new: false, run: resume.run, epoch: resume.epoch, commit, checkpoint: resume.checkpoint, positions })
         }
     }
 }
@@ -118,7 +124,7 @@ fn single(world: &World) -> Result<Option<SingleCommit>, Error> {
 pub(super) fn begin(prepared: &Prepared, world: &mut World, store: &Store, start: &Start) -> Result<(), Error> {
     let kafka = world.splits.iter().filter(|s| s.bounds.is_some());
     let offsets: Vec<_> = kafka.map(|s| SplitOffset { topic: s.topic.clone(), partition: s.partition, offset: s.start }).collect();
-    world.log.commit(&CommitMetadata::empty(&start.run, Mode::Alone), &offsets)?;
+    world.log.commit(&start.commit, &offsets)?;
     marker(prepared, &start.run).write(store)?;
     tracing::info!(run = start.run, "a new run begins");
     Ok(())

@@ -1,19 +1,17 @@
 //! What is outside: clusters, topics and their partitions, local sources; and who of the workers reads what.
 
-use super::{Error, Prepared, budget::Budget};
+use super::{Error, Prepared, budget::Budget, past::Past};
 use crate::{
     checkpoint::LocalCommitLog,
     clock,
-    commit::CommitLog,
+    commit::{CommitLog, KafkaLog},
     kafka::{Cluster, CommitProducer, CommitSettings, Consumer, ConsumerSettings, Position, ProducerSettings, Watermarks},
 };
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
-use weir_spec::{SinkConnector, SourceConnector, StartPosition};
+use weir_spec::{Delivery, SinkConnector, SourceConnector, StartPosition};
 
 /// Longest wait for an answer of a broker.
 pub(super) const BROKER_TIMEOUT: Duration = Duration::from_secs(30);
-/// A transaction left open is aborted by the broker after this; it holds up readers until then (rule 24).
-const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A part of a source that is read by itself.
 #[derive(Clone, Debug)]
@@ -42,6 +40,17 @@ pub(super) struct World {
     pub single: Option<Single>,
 }
 
+impl World {
+    /// A partition that every commit to Kafka names.
+    pub fn committed_place(&self) -> Option<(String, i32)> {
+        let of_split = self.splits.iter().find(|s| s.bounds.is_some()).map(|s| (s.topic.clone(), s.partition));
+        of_split.or_else(|| match &self.single {
+            Some(Single::SinkTopic(topic)) => Some((topic.clone(), 0)),
+            _ => None,
+        })
+    }
+}
+
 /// The place of a commit that no split carries.
 pub(super) enum Single {
     /// Partition 0 of a sink's topic.
@@ -66,32 +75,13 @@ pub(super) fn producer_settings(prepared: &Prepared, budget: &Budget) -> Produce
 ///
 /// # Errors
 /// What cannot be reached, does not exist, or is not allowed.
-pub(super) fn look(prepared: &Prepared, budget: &Budget, dir: &Path) -> Result<World, Error> {
+pub(super) fn look(prepared: &Prepared, budget: &Budget, dir: &Path, past: &Past) -> Result<World, Error> {
     let name = &prepared.plan.name;
     let group = format!("weir-{name}");
-    let commit_cluster = commit_cluster(prepared)?;
-    let local = || Ok::<_, Error>(CommitLog::Local(LocalCommitLog::open_folder(dir)?));
-    let log = match &commit_cluster {
-        None => local()?,
-        Some((cluster, sink_topic)) => {
-            let settings = CommitSettings {
-                transactional_id: group.clone(),
-                transaction_timeout: TRANSACTION_TIMEOUT,
-                producer: ProducerSettings { client_id: group.clone(), queue_records: 1000, queue_kib: 1024 },
-            };
-            // Before any offset is read (rule 7): from here on no older process can commit.
-            let producer = CommitProducer::init(cluster, &settings, clock::monotonic() + BROKER_TIMEOUT)?;
-            CommitLog::Kafka { producer, group: group.clone(), sink_topic: sink_topic.clone(), timeout: TRANSACTION_TIMEOUT / 2 }
-        }
-    };
-    let single = match &commit_cluster {
-        None => Some(Single::Local),
-        Some((_, Some(topic))) => Some(Single::SinkTopic(topic.clone())),
-        Some((_, None)) => None,
-    };
-    let consumer = match &commit_cluster {
+    let place = CommitPlace::of(prepared)?;
+    let consumer = match &place {
         None => None,
-        Some((cluster, _)) => {
+        Some(place) => {
             let queues = u32::try_from(prepared.workers()).unwrap_or(1);
             let settings = ConsumerSettings {
                 group: group.clone(),
@@ -99,8 +89,20 @@ pub(super) fn look(prepared: &Prepared, budget: &Budget, dir: &Path) -> Result<W
                 prefetch_kib: (budget.fetch_kib / queues).max(1024),
                 report_ends: prepared.settings.until_end,
             };
-            Some(Arc::new(Consumer::new(cluster, &settings)?))
+            Some(Arc::new(Consumer::new(&place.cluster, &settings)?))
         }
+    };
+    if let Some(consumer) = &consumer {
+        past.check_owner(consumer)?;
+    }
+    let single = match &place {
+        None => Some(Single::Local),
+        Some(CommitPlace { sink_topic: Some(topic), .. }) => Some(Single::SinkTopic(topic.clone())),
+        Some(_) => None,
+    };
+    let log = match place {
+        None => CommitLog::Local(LocalCommitLog::open_folder(dir)?),
+        Some(place) => CommitLog::Kafka(Box::new(take_over(prepared, budget, &group, place)?)),
     };
     let mut splits = Vec::new();
     for (source, spec) in prepared.job.spec.sources.iter().enumerate() {
@@ -112,8 +114,74 @@ pub(super) fn look(prepared: &Prepared, budget: &Budget, dir: &Path) -> Result<W
     Ok(World { consumer, log, group, splits, single })
 }
 
-/// The cluster that holds the commit: that of the Kafka sources, or else of the first Kafka sink, whose topic is named then.
-fn commit_cluster(prepared: &Prepared) -> Result<Option<(Cluster, Option<String>)>, Error> {
+/// Takes the transactional id over. Before any offset is read (rule 7): from here on no older process can commit.
+fn take_over(prepared: &Prepared, budget: &Budget, group: &str, place: CommitPlace) -> Result<KafkaLog, Error> {
+    let timeout = prepared.job.spec.checkpoint.transaction_timeout.as_std();
+    let producer = if place.outputs {
+        producer_settings(prepared, budget)
+    } else {
+        ProducerSettings { client_id: group.to_owned(), queue_records: 1000, queue_kib: 1024 }
+    };
+    let settings = CommitSettings { transactional_id: group.to_owned(), transaction_timeout: timeout, producer };
+    let producer = CommitProducer::init(&place.producer, &settings, clock::monotonic() + BROKER_TIMEOUT)?;
+    let (sink_topic, outputs) = (place.sink_topic, place.outputs);
+    Ok(KafkaLog { producer, group: group.to_owned(), sink_topic, timeout, outputs, begun: clock::monotonic() })
+}
+
+/// Where a job with a Kafka connector commits.
+struct CommitPlace {
+    /// Where the offsets lie.
+    cluster: Cluster,
+    /// Without a Kafka source they are those of this sink's topic.
+    sink_topic: Option<String>,
+    /// The same cluster, with the properties of the transactional producer.
+    producer: Cluster,
+    /// Whether there are exactly-once sinks, whose outputs go through that producer.
+    outputs: bool,
+}
+
+impl CommitPlace {
+    /// The cluster of the Kafka sources, or else that of the first Kafka sink, exactly-once ones first; `None` without any.
+    fn of(prepared: &Prepared) -> Result<Option<Self>, Error> {
+        let mut sinks = Vec::new();
+        for sink in &prepared.job.spec.sinks {
+            if let SinkConnector::Kafka(kafka) = sink.connector() {
+                sinks.push((&sink.id, kafka, cluster(prepared, &kafka.brokers, &kafka.properties)?));
+            }
+        }
+        // Stable: those of one kind stay in the job file's order.
+        sinks.sort_by_key(|(_, kafka, _)| kafka.delivery != Delivery::ExactlyOnce);
+        let (cluster, sink_topic) = match (source_cluster(prepared)?, sinks.first()) {
+            (Some(cluster), _) => (cluster, None),
+            (None, Some((_, kafka, cluster))) => (cluster.clone(), Some(kafka.topic.clone())),
+            (None, None) => return Ok(None),
+        };
+        let mut exactly_once = sinks.into_iter().filter(|(_, kafka, _)| kafka.delivery == Delivery::ExactlyOnce);
+        let Some((first, _, producer)) = exactly_once.next() else {
+            return Ok(Some(Self { producer: cluster.clone(), cluster, sink_topic, outputs: false }));
+        };
+        let elsewhere = |id: &str, found: &Cluster| Error::SinkElsewhere {
+            sink: id.to_owned(),
+            found: found.brokers().to_owned(),
+            expected: cluster.brokers().to_owned(),
+        };
+        if producer.brokers() != cluster.brokers() {
+            return Err(elsewhere(first, &producer));
+        }
+        for (id, _, other) in exactly_once {
+            if other.brokers() != cluster.brokers() {
+                return Err(elsewhere(id, &other));
+            }
+            if other != producer {
+                return Err(Error::TwoProducers { sink: id.clone(), first: first.clone() });
+            }
+        }
+        Ok(Some(Self { cluster, sink_topic, producer, outputs: true }))
+    }
+}
+
+/// The one cluster of all Kafka sources.
+fn source_cluster(prepared: &Prepared) -> Result<Option<Cluster>, Error> {
     let mut found: Option<(&str, &str, Cluster)> = None;
     for source in &prepared.job.spec.sources {
         let SourceConnector::Kafka(kafka) = source.connector() else { continue };
@@ -131,15 +199,7 @@ fn commit_cluster(prepared: &Prepared) -> Result<Option<(Cluster, Option<String>
             None => found = Some((&source.id, &kafka.brokers, cluster)),
         }
     }
-    if let Some((_, _, cluster)) = found {
-        return Ok(Some((cluster, None)));
-    }
-    for sink in &prepared.job.spec.sinks {
-        if let SinkConnector::Kafka(kafka) = sink.connector() {
-            return Ok(Some((cluster(prepared, &kafka.brokers, &kafka.properties)?, Some(kafka.topic.clone()))));
-        }
-    }
-    Ok(None)
+    Ok(found.map(|(_, _, cluster)| cluster))
 }
 
 fn kafka_splits(

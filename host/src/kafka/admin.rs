@@ -146,7 +146,7 @@ impl Admin {
     pub fn produce(&self, topic: &str, lines: impl Iterator<Item = Line>) -> Result<u64, Error> {
         let settings = ProducerSettings { client_id: CLIENT.into(), queue_records: 100_000, queue_kib: 65_536 };
         let producer = OutputProducer::new(&self.cluster, &settings)?;
-        let handle = producer.topic(topic, self.timeout)?;
+        let handle = producer.topic(topic, "none", self.timeout)?;
         let mut produced = 0;
         for line in lines {
             let timestamp = clock::now_ms();

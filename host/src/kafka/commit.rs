@@ -1,6 +1,6 @@
 //! The transaction that makes an epoch final: offsets with their metadata, and the outputs produced in it.
 
-use super::error::Error;
+use super::error::{Error, is_producer_fence};
 use super::ffi::{self, ProducerClient, TransactionFailure};
 use super::producer::{OutputProducer, ProducerSettings};
 use super::properties::{Cluster, topic_name};
@@ -286,10 +286,6 @@ impl CommitProducer {
 
 fn abort_step(client: &ProducerClient) -> Result<(), TransactionFailure> {
     ffi::abort_transaction(client, millis(STEP))
-}
-
-fn is_producer_fence(code: Code) -> bool {
-    matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::TransactionCoordinatorFenced)
 }
 
 /// What the broker answers when the group has members, or others than it had.

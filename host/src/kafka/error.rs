@@ -101,6 +101,12 @@ pub enum Error {
         /// Whether the same record may be taken later: not when it is too large, or not allowed.
         transient: bool,
     },
+    /// Another producer has the transactional id, or the broker has ended the transaction because it took too long.
+    #[error("fenced: {reason}")]
+    Fenced {
+        /// librdkafka's words.
+        reason: String,
+    },
     /// Records were still waiting for their acknowledgement at the deadline.
     #[error("{queued} records not acknowledged at the deadline")]
     FlushDeadline {
@@ -137,6 +143,7 @@ impl Error {
             Code::TransactionalIdAuthorizationFailed => {
                 Self::NotAuthorised { subject: "the transactional id".into(), reason: reason.into() }
             }
+            code if is_producer_fence(code) => Self::Fenced { reason: words(code, reason) },
             _ => Self::Broker { action: action.into(), reason: words(code, reason), transient: is_transient(code) },
         }
     }
@@ -188,6 +195,11 @@ impl Error {
 
 fn words(code: Code, reason: &str) -> String {
     if reason.is_empty() { code.to_string() } else { format!("{code:?}: {reason}") }
+}
+
+/// What a broker tells the owner of an epoch of a transactional id that is no longer the newest.
+pub(super) fn is_producer_fence(code: Code) -> bool {
+    matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::TransactionCoordinatorFenced)
 }
 
 /// Codes that pass by themselves: librdkafka goes on connecting, looking for leaders and asking again.

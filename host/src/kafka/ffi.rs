@@ -254,10 +254,20 @@ unsafe impl Send for ProducerTopic {}
 unsafe impl Sync for ProducerTopic {}
 
 impl ProducerTopic {
-    /// A handle; `None` when librdkafka refuses.
-    pub(super) fn new(client: Arc<ProducerClient>, name: &CStr) -> Option<Self> {
-        // SAFETY: the client lives as long as the Arc; null takes the default topic configuration.
-        let raw = NonNull::new(unsafe { sys::rd_kafka_topic_new(client.client().native_ptr(), name.as_ptr(), null_mut()) })?;
+    /// A handle whose records are compressed by `codec`; `None` when librdkafka refuses.
+    pub(super) fn new(client: Arc<ProducerClient>, name: &CStr, codec: &CStr) -> Option<Self> {
+        let native = client.client().native_ptr();
+        // SAFETY: the client lives as long as the Arc.
+        let settings = NonNull::new(unsafe { sys::rd_kafka_default_topic_conf_dup(native) })?.as_ptr();
+        // SAFETY: the settings are ours, names and values are copied, and without a buffer no reason is written.
+        let set = unsafe { sys::rd_kafka_topic_conf_set(settings, c"compression.codec".as_ptr(), codec.as_ptr(), null_mut(), 0) };
+        if set != sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK {
+            // SAFETY: still ours.
+            unsafe { sys::rd_kafka_topic_conf_destroy(settings) };
+            return None;
+        }
+        // SAFETY: the client lives as long as the Arc; the settings are librdkafka's from here on, whatever comes of it.
+        let raw = NonNull::new(unsafe { sys::rd_kafka_topic_new(native, name.as_ptr(), settings) })?;
         Some(Self { raw, client })
     }
 

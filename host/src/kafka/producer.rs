@@ -9,6 +9,7 @@ use super::properties::{Cluster, topic_name};
 use crate::record::{Batch, RowRef};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::producer::Producer as _;
+use std::ffi::CString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -123,17 +124,18 @@ impl OutputProducer {
         &self.client
     }
 
-    /// A handle of a topic that exists.
+    /// A handle of a topic that exists, with the codec of its records as librdkafka names it (`none`, `lz4`, …).
     ///
     /// # Errors
     /// [`Error::MissingTopic`], [`Error::NotAuthorised`], or the cluster does not answer in time.
-    pub fn topic(&self, name: &str, timeout: Duration) -> Result<TopicHandle, Error> {
+    pub fn topic(&self, name: &str, codec: &str, timeout: Duration) -> Result<TopicHandle, Error> {
         self.count_partitions(name, timeout)?;
         // Again: every answer makes librdkafka ask for a producer id, unless its connection was not quite up at the first.
         // Left alone it would try again after half a second, in which nothing can be produced.
         let partitions = self.count_partitions(name, timeout)?;
-        let refused = || Error::Configuration { name: None, reason: format!("librdkafka made no handle of topic `{name}`") };
-        let topic = ProducerTopic::new(Arc::clone(&self.client), &topic_name(name)?).ok_or_else(refused)?;
+        let refused = || Error::Configuration { name: None, reason: format!("librdkafka made no handle of topic `{name}` with {codec}") };
+        let codec = CString::new(codec).map_err(|_| refused())?;
+        let topic = ProducerTopic::new(Arc::clone(&self.client), &topic_name(name)?, &codec).ok_or_else(refused)?;
         Ok(TopicHandle { topic, name: name.into(), partitions: AtomicU32::new(partitions), keyless: AtomicU32::new(0) })
     }
 
@@ -220,15 +222,13 @@ impl OutputProducer {
     /// the lost record may be there without it.
     ///
     /// # Errors
-    /// [`Error::Delivery`] with the first record lost; the producer's fatal error.
+    /// The producer's fatal error, [`Error::Fenced`] among them; [`Error::Delivery`] with the first record lost.
     pub fn check(&self) -> Result<(), Error> {
-        if let Some(lost) = self.client.context().undelivered() {
-            return Err(lost);
+        // First: a producer that failed for good drops its records, and they are not the cause.
+        if let Some((code, reason)) = self.client.client().fatal_error() {
+            return Err(Error::client("kafka producer", code, &reason));
         }
-        match self.client.client().fatal_error() {
-            Some((code, reason)) => Err(Error::client("kafka producer", code, &reason)),
-            None => Ok(()),
-        }
+        self.client.context().undelivered().map_or(Ok(()), Err)
     }
 
     /// Waits until all records accepted so far are acknowledged. Records that other threads produce meanwhile prolong it.

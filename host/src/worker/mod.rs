@@ -104,8 +104,8 @@ impl Shared {
 pub enum Command {
     /// End the running epoch.
     Barrier(u64),
-    /// The outputs of the epoch before are delivered: those held back may go.
-    Flushed,
+    /// The outputs of the epoch before are delivered or, exactly once, committed: those held back may go.
+    Release,
     /// The epoch is committed.
     Committed(u64),
     /// End now; everything uncommitted is dropped.
@@ -272,7 +272,7 @@ impl Worker {
                         state.committed(epoch)?;
                     }
                 }
-                Command::Flushed => self.flow.output.release()?,
+                Command::Release => self.flow.output.release()?,
             }
         }
     }

@@ -21,7 +21,7 @@ pub(crate) enum SinkWriter {
     /// A Kafka topic; the producer is the process's.
     Kafka {
         /// Producer shared by the workers.
-        producer: Arc<OutputProducer>,
+        producer: OutputProducer,
         /// Topic.
         topic: Arc<TopicHandle>,
     },

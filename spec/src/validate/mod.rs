@@ -6,10 +6,11 @@ mod graph;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use crate::job::{Checkpoint, Job, Runtime};
+use crate::job::{Job, JobSpec, Runtime};
 use crate::operator::{Key, Limits, Operator};
 use crate::problem::{FieldPath, Problem, quote};
 use crate::quantity::{ByteSize, Duration};
+use crate::sink::{Delivery, Sink};
 
 impl Job {
     /// Checks every rule that needs no component: ids, references, cycles, connectors, ranges, secrets.
@@ -30,7 +31,7 @@ impl Job {
             findings.operator(&spec.field("operators").index(index), operator);
         }
         graph::check(&self.spec, &spec, &mut findings);
-        findings.checkpoint(&spec.field("checkpoint"), &self.spec.checkpoint);
+        findings.checkpoint(&spec.field("checkpoint"), &self.spec);
         findings.runtime(&spec.field("runtime"), &self.spec.runtime, self.spec.shards);
         findings.into_result()
     }
@@ -101,7 +102,21 @@ impl Findings {
         self.at_least(&path.field("outputBytes"), limits.output_bytes, ByteSize::bytes(1));
     }
 
-    fn checkpoint(&mut self, path: &FieldPath, checkpoint: &Checkpoint) {
+    fn checkpoint(&mut self, path: &FieldPath, spec: &JobSpec) {
+        let checkpoint = &spec.checkpoint;
+        let is_exactly_once = |sink: &&Sink| sink.kafka.as_ref().is_some_and(|kafka| kafka.delivery == Delivery::ExactlyOnce);
+        if let Some(sink) = spec.sinks.iter().find(is_exactly_once)
+            && checkpoint.interval.as_std() > checkpoint.transaction_timeout.as_std() / 2
+        {
+            let message = format!(
+                "an epoch is one transaction with the exactly-once sink {}, and may last half of transactionTimeout ({}) at most",
+                quote(&sink.id),
+                checkpoint.transaction_timeout
+            );
+            let help = "lower it, raise `transactionTimeout`, or give the sink `delivery: at-least-once`";
+            self.add(Problem::new(path.field("interval"), message).help(help));
+        }
+        self.range(&path.field("transactionTimeout"), checkpoint.transaction_timeout, Duration::secs(1)..=Duration::secs(900));
         self.range(&path.field("interval"), checkpoint.interval, Duration::millis(10)..=Duration::secs(3600));
         self.at_least(&path.field("dirtyBytes"), checkpoint.dirty_bytes, ByteSize::kib(64));
         let is_empty = checkpoint.path.as_ref().is_some_and(|folder| folder.as_os_str().is_empty());

@@ -250,6 +250,19 @@ job.yaml:23:31: spec.checkpoint.dirtyBytes: must be at least 64KiB
   found: `1`",
     },
     Case {
+        name: "an epoch longer than a transaction may be",
+        edits: &[("interval: 1s", "interval: 2m")],
+        refusal: r"job.yaml:23:16: spec.checkpoint.interval: an epoch is one transaction with the exactly-once sink `counts`, and may last half of transactionTimeout (2m) at most
+  found: `2m`
+  help: lower it, raise `transactionTimeout`, or give the sink `delivery: at-least-once`",
+    },
+    Case {
+        name: "a transaction for longer than brokers allow",
+        edits: &[("interval: 1s", "transactionTimeout: 1h")],
+        refusal: r"job.yaml:23:16: spec.checkpoint.transactionTimeout: must be from 1s to 15m
+  found: `1h`",
+    },
+    Case {
         name: "more workers than shards",
         edits: &[("spec:\n", "spec:\n  shards: 2\n  runtime: {workers: 4}\n")],
         refusal: r"job.yaml:6:13: spec.runtime.workers: 4 workers for 2 shards: each worker needs a shard of its own

@@ -53,6 +53,18 @@ pub const CASES: &[Case] = &[
   help: add `metadata: …`",
     },
     Case {
+        name: "a delivery that there is not",
+        edits: &[("topic: counts}", "topic: counts, delivery: exactlyOnce}")],
+        refusal: r"job.yaml:20:57: spec.sinks[0].kafka.delivery: unknown value `exactlyOnce`, did you mean `exactly-once`?
+  valid: exactly-once, at-least-once",
+    },
+    Case {
+        name: "a time without a unit",
+        edits: &[("  checkpoint:", "  runtime: {giveUpAfter: 5}\n  checkpoint:")],
+        refusal: r"job.yaml:23:13: spec.runtime.giveUpAfter: expected a duration with a unit, such as 500ms or 10s, found an integer
+  found: `5`",
+    },
+    Case {
         name: "another version",
         edits: &[("v1alpha1", "v1")],
         refusal: r"job.yaml:1:1: apiVersion: unknown value `weir.dev/v1`
@@ -201,7 +213,7 @@ pub const CASES: &[Case] = &[
         name: "a secret in a misspelt place",
         edits: &[("topic: counts", "topic: counts, sasl.password: hunter2")],
         refusal: r#"job.yaml:20:57: spec.sinks[0].kafka["sasl.password"]: unknown field `sasl.password`
-  valid: brokers, topic, compression, properties
+  valid: brokers, topic, delivery, compression, properties
   help: use one of the valid fields, or remove this one"#,
     },
 ];

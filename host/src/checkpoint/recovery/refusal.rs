@@ -8,8 +8,8 @@ use crate::checkpoint::MetadataError;
 pub enum Refusal {
     /// The store says that a run has begun, the commit log knows nothing.
     #[error(
-        "run {run} has begun by the checkpoint store, but nothing is committed for it: the offsets expired or were deleted, \
-         or the job points to another cluster or group. Point it back, or give up the state with --fresh"
+        "run {run} has begun by the checkpoint store, but nothing is committed for it: the offsets expired or were deleted, the topic \
+         was made anew, or the job points to another cluster or group. Point it back, or give up the state with --fresh"
     )]
     NothingCommitted {
         /// The run that the marker names.

@@ -1,0 +1,115 @@
+//! Outputs, offsets and state are one transaction: a process that was taken over, stood still or failed leaves nothing of
+//! what it had not committed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use serde_json::json;
+use weir_tests::broker::{Broker, broker};
+use weir_tests::counting::Counting;
+use weir_tests::job::{Job, operator};
+use weir_tests::records::Record;
+use weir_tests::wait;
+use weir_tests::weir::{Folder, code};
+
+const DEADLINE: Duration = Duration::from_secs(90);
+const KEYS: u64 = 500;
+const PER_SECOND: u64 = 5_000;
+/// Longer than a transaction may be open.
+const BEYOND_THE_TIME_OUT: Duration = Duration::from_secs(8);
+
+/// A job whose transactions time out soon.
+fn counting(name: &str) -> Counting<'static> {
+    let mut counting = Counting::new(name, broker());
+    counting.job = counting.job.checkpoint(json!({ "transactionTimeout": "5s" }));
+    counting
+}
+
+#[test]
+fn rule_9_a_process_that_was_stopped_and_taken_over_ends_as_fenced_and_nothing_it_wrote_is_seen() {
+    let counting = Counting::new("zombie", broker());
+    let (old, new) = (Folder::new(), Folder::new());
+    let load = broker().load(counting.input(), KEYS, PER_SECOND);
+    let mut zombie = old.start(&counting.job, &[]);
+    counting.await_committed(&mut zombie, PER_SECOND, DEADLINE);
+    zombie.freeze();
+    new.take_state(&old, &counting.job);
+    let stopped_at = counting.epoch();
+    let mut successor = new.start(&counting.job, &[]);
+    wait::until("five epochs of the successor", DEADLINE, || {
+        successor.assert_running();
+        counting.epoch() > stopped_at + 5
+    });
+    zombie.thaw();
+    zombie.wait(DEADLINE).expect(code::FENCED).expect_named(&["fenced"]);
+    let sent = load.stop();
+    counting.await_end(&mut successor, DEADLINE);
+    successor.terminate();
+    successor.wait(DEADLINE).expect(code::OK);
+    counting.assert_exact(sent, KEYS);
+    // The store is whole: another start goes on from it and has nothing to do.
+    new.run(&counting.job, &["--until-end"], DEADLINE).expect(code::OK);
+    counting.assert_exact(sent, KEYS);
+}
+
+#[test]
+fn rule_9_a_process_taken_over_while_its_transaction_timed_out_ends_as_fenced_too() {
+    let counting = counting("late-zombie");
+    let (old, new) = (Folder::new(), Folder::new());
+    let load = broker().load(counting.input(), KEYS, PER_SECOND);
+    let mut zombie = old.start(&counting.job, &[]);
+    counting.await_committed(&mut zombie, PER_SECOND, DEADLINE);
+    zombie.freeze();
+    new.take_state(&old, &counting.job);
+    let mut successor = new.start(&counting.job, &[]);
+    assert!(successor.ended_within(BEYOND_THE_TIME_OUT).is_none(), "the successor ended");
+    zombie.thaw();
+    zombie.wait(DEADLINE).expect(code::FENCED).expect_named(&["fenced"]);
+    let sent = load.stop();
+    counting.await_end(&mut successor, DEADLINE);
+    successor.terminate();
+    successor.wait(DEADLINE).expect(code::OK);
+    counting.assert_exact(sent, KEYS);
+}
+
+#[test]
+fn a_process_that_stood_still_for_longer_than_its_transaction_may_goes_on_exactly() {
+    let counting = counting("stood-still");
+    let folder = Folder::new();
+    let load = broker().load(counting.input(), KEYS, PER_SECOND);
+    let mut run = folder.start(&counting.job, &[]);
+    counting.await_committed(&mut run, PER_SECOND, DEADLINE);
+    run.freeze();
+    assert!(wait::for_some(BEYOND_THE_TIME_OUT, || None::<()>).is_none());
+    run.thaw();
+    let sent = load.stop();
+    counting.await_end(&mut run, DEADLINE);
+    run.terminate();
+    run.wait(DEADLINE).expect(code::OK);
+    counting.assert_exact(sent, KEYS);
+}
+
+#[test]
+fn a_job_that_fails_leaves_no_transaction_open_and_nothing_of_it_to_see() {
+    let (input, output) = (broker().topic("poisoned-in", 1), broker().topic("poisoned-out", 1));
+    let job = Job::new("poisoned")
+        .source("in", broker().source(&input))
+        .operator(operator("poison", "poison", "in", json!({ "key": "record" })))
+        .sink("out", &["poison"], broker().sink(&output));
+    let mut records: Vec<Record> = (0..100).map(|i| Record::keyed(format!("key-{i}"), "fine")).collect();
+    records.push(Record::keyed("key", "poison"));
+    broker().produce(&input, &records);
+    Folder::new().run(&job, &["--until-end"], DEADLINE).expect(code::GUEST);
+    assert!(!broker().open_transactions().contains(&job.group()), "the transaction is still open");
+    assert_eq!(broker().records(&output), []);
+}
+
+#[test]
+fn an_exactly_once_sink_on_another_cluster_is_refused_with_the_way_out() {
+    let other = Broker::start();
+    let (input, counts) = (broker().topic("here", 1), other.topic("there", 1));
+    let counting = Counting::over("elsewhere", broker(), &input, &other, &counts, json!({}));
+    let outcome = Folder::new().run(&counting.job, &["--until-end"], DEADLINE).expect(code::BAD_JOB);
+    outcome.expect_named(&["sink out", other.bootstrap(), broker().bootstrap(), "delivery: at-least-once"]);
+}
