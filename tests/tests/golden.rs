@@ -28,76 +28,127 @@ const VARIANTS: [(&str, &[&str]); 4] = [
 struct Case {
     name: &'static str,
     input: Vec<Record>,
-    /// A chain; the first reads the source `in`, the last is written to the sink.
+    /// A chain; the first reads the source `in`, each port of the last is written to a sink of its own.
     operators: Vec<Value>,
-    expected: Vec<Record>,
+    /// Per port what comes out of it; the main one has no name.
+    expected: Vec<(&'static str, Vec<Record>)>,
     /// Whether time and headers of the output follow from the input, however its partitions interleave.
     whole: bool,
 }
 
+/// The reason that a record was refused for stands in a header, in words that no model knows.
+const INVALID: &str = "invalid";
+
+fn main(expected: Vec<Record>) -> Vec<(&'static str, Vec<Record>)> {
+    vec![("", expected)]
+}
+
 fn copy() -> Case {
     let input = records::mixed(1, RECORDS);
-    Case { name: "copy", operators: vec![], expected: model::copy(&input), input, whole: true }
+    Case { name: "copy", operators: vec![], expected: main(model::copy(&input)), input, whole: true }
 }
 
 fn passthrough() -> Case {
     let input = records::mixed(2, RECORDS);
     let operators = vec![operator("flip", "passthrough", "in", json!({}))];
-    Case { name: "passthrough", operators, expected: model::passthrough(&input), input, whole: true }
+    Case { name: "passthrough", operators, expected: main(model::passthrough(&input)), input, whole: true }
 }
 
 fn filter_map() -> Case {
     let input = records::mixed(3, RECORDS);
     let operators = vec![operator("cats", "filter-map", "in", json!({ "config": { "contains": "cat" } }))];
-    Case { name: "filter-map", operators, expected: model::filter_map(&input, "cat"), input, whole: true }
+    Case { name: "filter-map", operators, expected: main(model::filter_map(&input, "cat")), input, whole: true }
 }
 
 fn word_count() -> Case {
     let input = records::lines(4, RECORDS);
     let operators = vec![operator("split", "split", "in", json!({})), operator("count", "count", "split", json!({ "key": "record" }))];
-    Case { name: "word-count", operators, expected: model::word_count(&input), input, whole: false }
+    Case { name: "word-count", operators, expected: main(model::word_count(&input)), input, whole: false }
 }
 
 fn keyed_average() -> Case {
     let input = records::numbers(5, RECORDS);
     let operators = vec![operator("average", "keyed-average", "in", json!({ "key": "record", "onError": "skip" }))];
-    Case { name: "keyed-average", operators, expected: model::keyed_average(&input), input, whole: true }
+    Case { name: "keyed-average", operators, expected: main(model::keyed_average(&input)), input, whole: true }
 }
 
 fn map_counts() -> Case {
     let input = records::commands(6, RECORDS);
     let more = json!({ "key": "record", "onError": "skip", "config": { "prefetch": true, "page": 3 } });
     let operators = vec![operator("counts", "map-counts", "in", more)];
-    Case { name: "map-counts", operators, expected: model::map_counts(&input), input, whole: true }
+    Case { name: "map-counts", operators, expected: main(model::map_counts(&input)), input, whole: true }
+}
+
+fn enrich_and_branch() -> Case {
+    const REGIONS: [(&str, &str); 4] = [("DE", "europe"), ("FR", "europe"), ("US", "americas"), ("CA", "americas")];
+    let input = records::orders(7, RECORDS);
+    let regions: HashMap<_, _> = REGIONS.into_iter().collect();
+    let more = json!({ "config": { "regions": regions, "largeFrom": 10_000 } });
+    let operators = vec![operator("enrich", "enrich-and-branch", "in", more)];
+    let mut ports = model::enrich_and_branch(&input, &REGIONS, 10_000);
+    let expected = ["", "europe", "americas", INVALID].map(|port| (port, ports.remove(port).unwrap()));
+    assert!(ports.is_empty());
+    Case { name: "enrich-and-branch", operators, expected: expected.into(), input, whole: true }
+}
+
+fn fraud_velocity() -> Case {
+    let input = records::payments(8, RECORDS);
+    let more = json!({ "key": "record", "onError": "skip", "config": { "payments": 3, "withinMs": 30_000, "jump": 20 } });
+    let operators = vec![operator("velocity", "fraud-velocity", "in", more)];
+    let expected = main(model::fraud_velocity(&input, 3, 30_000, 20));
+    for rule in ["velocity", "jump"] {
+        assert!(expected[0].1.iter().filter(|alert| alert.text().contains(rule)).count() > 20, "hardly any alert of rule {rule}");
+    }
+    Case { name: "fraud-velocity", operators, expected, input, whole: true }
+}
+
+fn log_parse() -> Case {
+    let input = records::log_lines(9, RECORDS);
+    let operators = vec![operator("parse", "log-parse", "in", json!({}))];
+    let (parsed, unparsed) = model::log_parse(&input);
+    Case { name: "log-parse", operators, expected: vec![("", parsed), ("unparsed", unparsed)], input, whole: true }
 }
 
 impl Case {
-    fn job(&self, variant: &str, source: Value, sink: Value) -> Job {
+    /// `sink` makes the sink of a port.
+    fn job(&self, variant: &str, source: Value, sink: impl Fn(&str) -> Value) -> Job {
         let mut job = Job::new(format!("{}-{variant}", self.name)).source("in", source);
         let mut last = "in";
         for operator in &self.operators {
             job = job.operator(operator.clone());
             last = operator["id"].as_str().unwrap();
         }
-        job.sink("out", &[last], sink)
+        for (port, _) in &self.expected {
+            let input = if port.is_empty() { last.to_owned() } else { format!("{last}.{port}") };
+            job = job.sink(&format!("out-{port}x"), &[&input], sink(port));
+        }
+        job
     }
 
-    fn check(&self, variant: &str, actual: Vec<Record>) {
+    fn check(&self, variant: &str, port: &str, expected: &[Record], mut actual: Vec<Record>) {
         let comparable = |records: Vec<Record>| if self.whole { records } else { records.into_iter().map(Record::bare).collect() };
-        let what = format!("{} {variant}", self.name);
-        assert!(!self.expected.is_empty());
-        assert_equal_by_key(&what, &comparable(actual), &comparable(self.expected.clone()));
+        let what = format!("{} {variant} {port}", self.name);
+        assert!(!expected.is_empty());
+        if port == INVALID {
+            for record in &mut actual {
+                assert!(record.header("reason").is_some_and(|reason| !reason.is_empty()), "{what}: {record:?} has no reason");
+                record.headers.clear();
+            }
+        }
+        assert_equal_by_key(&what, &comparable(actual), &comparable(expected.to_vec()));
     }
 
     fn over_files(&self) {
         let folder = Folder::new();
         records::write(&folder.path("in.ndjson"), &self.input);
         for (variant, arguments) in VARIANTS {
-            let out = format!("{variant}.ndjson");
+            let out = |port: &str| format!("{variant}-{port}.ndjson");
             let source = json!({ "file": { "path": "in.ndjson", "format": "ndjson" } });
-            let job = self.job(variant, source, json!({ "file": { "path": out, "format": "ndjson" } }));
+            let job = self.job(variant, source, |port| json!({ "file": { "path": out(port), "format": "ndjson" } }));
             folder.run(&job, arguments, DEADLINE).expect(code::OK);
-            self.check(variant, records::read(&folder.path(out)));
+            for (port, expected) in &self.expected {
+                self.check(variant, port, expected, records::read(&folder.path(out(port))));
+            }
         }
     }
 
@@ -108,16 +159,19 @@ impl Case {
         broker.produce(&input, &self.input);
         let partitions = partitions_of_keys(&broker.consume(&input));
         for (variant, arguments) in VARIANTS {
-            let output = broker.topic(&format!("{}-{variant}", self.name), PARTITIONS);
-            let job = self.job(variant, broker.source(&input), broker.sink(&output));
+            let topic = |port: &str| broker.topic(&format!("{}-{variant}-{port}", self.name), PARTITIONS);
+            let outputs: HashMap<&str, String> = self.expected.iter().map(|(port, _)| (*port, topic(port))).collect();
+            let job = self.job(variant, broker.source(&input), |port| broker.sink(&outputs[port]));
             folder.run(&job, &[arguments, &["--until-end"]].concat(), DEADLINE).expect(code::OK);
             assert!(broker.is_at_end(&job.group(), &input), "{} {variant}: the committed offsets are not the ends", self.name);
-            let received = broker.consume(&output);
-            for (key, partition) in partitions_of_keys(&received) {
-                let by_other_producer = partitions.get(&key).copied().unwrap_or(partition);
-                assert_eq!(partition, by_other_producer, "{} {variant}: partition of key {key:?}", self.name);
+            for (port, expected) in &self.expected {
+                let received = broker.consume(&outputs[port]);
+                for (key, partition) in partitions_of_keys(&received) {
+                    let by_other_producer = partitions.get(&key).copied().unwrap_or(partition);
+                    assert_eq!(partition, by_other_producer, "{} {variant}: partition of key {key:?}", self.name);
+                }
+                self.check(variant, port, expected, received.into_iter().map(|received| received.record).collect());
             }
-            self.check(variant, received.into_iter().map(|received| received.record).collect());
         }
     }
 }
@@ -192,4 +246,34 @@ fn map_counts_over_files_equals_the_model() {
 #[test]
 fn map_counts_over_kafka_equals_the_model() {
     map_counts().over_kafka();
+}
+
+#[test]
+fn enrich_and_branch_over_files_equals_the_model() {
+    enrich_and_branch().over_files();
+}
+
+#[test]
+fn enrich_and_branch_over_kafka_equals_the_model() {
+    enrich_and_branch().over_kafka();
+}
+
+#[test]
+fn fraud_velocity_over_files_equals_the_model() {
+    fraud_velocity().over_files();
+}
+
+#[test]
+fn fraud_velocity_over_kafka_equals_the_model() {
+    fraud_velocity().over_kafka();
+}
+
+#[test]
+fn log_parse_over_files_equals_the_model() {
+    log_parse().over_files();
+}
+
+#[test]
+fn log_parse_over_kafka_equals_the_model() {
+    log_parse().over_kafka();
 }
