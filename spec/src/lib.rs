@@ -28,7 +28,8 @@ pub use quantity::{ByteSize, Duration};
 pub use reader::{parse, read};
 pub use sink::{BlackholeSink, Compression, Delivery, FileSink, KafkaSink, Sink, SinkConnector, StdoutSink};
 pub use source::{
-    FileSource, Format, GeneratorSource, KafkaSource, KeyedTemplate, Source, SourceConnector, StartPosition, StdinSource, Template,
+    FileSource, Format, GeneratorSource, KafkaSource, KeyedTemplate, OnOffsetOutOfRange, Source, SourceConnector, StartOffset,
+    StartPosition, StdinSource, Template,
 };
 
 /// The JSON schema of the job file.

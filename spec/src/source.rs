@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::properties::Properties;
+use crate::quantity::Duration;
 
 /// A source of records, with exactly one connector.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -73,12 +74,23 @@ impl Source {
 pub struct KafkaSource {
     /// Brokers to start from, as `host:port,host:port`.
     pub brokers: String,
-    /// The topics, at least one. A topic is read by one source; several operators may take that source as input.
-    #[schemars(length(min = 1))]
+    /// The topics; this or `topicPattern`. A topic is read by one source; several operators may take that source as input.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<String>,
-    /// Where a new run begins. A run that goes on begins at its committed offsets.
+    /// A regular expression: all topics whose whole name matches it, those that are made later too. Kafka's own, whose
+    /// names begin with `__`, never do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_pattern: Option<String>,
+    /// Where a new run begins. A run that goes on begins at its committed offsets, and what is new since then at its
+    /// first record.
     #[serde(default)]
     pub start_position: StartPosition,
+    /// How often new partitions and topics are looked for; at least 1s. The job restarts inside the process to read them.
+    #[serde(default = "default_discovery_interval")]
+    pub discovery_interval: Duration,
+    /// What is done when records that were not read yet are gone, because retention took them.
+    #[serde(default)]
+    pub on_offset_out_of_range: OnOffsetOutOfRange,
     /// librdkafka properties. Those that Weir sets itself are refused; secrets must be references.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub properties: Properties,
@@ -88,14 +100,49 @@ pub(crate) fn is_empty(properties: &Properties) -> bool {
     properties.0.is_empty()
 }
 
+fn default_discovery_interval() -> Duration {
+    Duration::secs(60)
+}
+
 /// Where a new run begins to read a topic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum StartPosition {
     /// The oldest record the topic still holds.
     #[default]
     Earliest,
     /// The first record after the run began.
+    Latest,
+    /// The first record with this time or a later one, in milliseconds since 1970; behind the last one where there is none.
+    Timestamp(i64),
+    /// These offsets. Partitions that are not named begin with their oldest record.
+    Offsets(Vec<StartOffset>),
+}
+
+/// Where a new run begins to read a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StartOffset {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    #[schemars(range(min = 0))]
+    pub partition: i32,
+    /// Offset of the first record to read.
+    #[schemars(range(min = 0))]
+    pub offset: i64,
+}
+
+/// What is done when a partition does not hold the next record to read any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OnOffsetOutOfRange {
+    /// The job stops: those records were never processed.
+    #[default]
+    Fail,
+    /// It goes on with the oldest record that is there.
+    Earliest,
+    /// It goes on behind the last record.
     Latest,
 }
 

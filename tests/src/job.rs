@@ -14,6 +14,7 @@ pub struct Job {
     sources: Vec<Value>,
     operators: Vec<Value>,
     sinks: Vec<Value>,
+    shards: Option<u32>,
     checkpoint: Value,
     runtime: Value,
 }
@@ -26,6 +27,7 @@ impl Job {
             sources: vec![],
             operators: vec![],
             sinks: vec![],
+            shards: None,
             checkpoint: json!({ "interval": "100ms" }),
             runtime: json!({}),
         }
@@ -39,6 +41,12 @@ impl Job {
     /// Further fields of `checkpoint`, such as `{"transactionTimeout": "10s"}`.
     pub fn checkpoint(mut self, fields: Value) -> Self {
         self.checkpoint = with(self.checkpoint, fields);
+        self
+    }
+
+    /// How many shards, instead of the default.
+    pub fn shards(mut self, shards: u32) -> Self {
+        self.shards = Some(shards);
         self
     }
 
@@ -78,7 +86,7 @@ impl Job {
 
     /// The document; JSON is YAML too.
     pub fn text(&self) -> String {
-        let document = json!({
+        let mut document = json!({
             "apiVersion": "weir.dev/v1alpha1",
             "kind": "StreamJob",
             "metadata": { "name": self.name },
@@ -90,6 +98,9 @@ impl Job {
                 "runtime": self.runtime,
             },
         });
+        if let Some(shards) = self.shards {
+            document["spec"]["shards"] = json!(shards);
+        }
         serde_json::to_string_pretty(&document).expect("JSON of strings and maps")
     }
 }

@@ -33,6 +33,7 @@ pub mod code {
 pub struct Folder {
     folder: TempDir,
     runs: Cell<u32>,
+    variables: Vec<(String, String)>,
 }
 
 impl Default for Folder {
@@ -44,7 +45,21 @@ impl Default for Folder {
 impl Folder {
     /// An empty folder.
     pub fn new() -> Self {
-        Self { folder: tempfile::Builder::new().prefix("weir-test-").tempdir().expect("a temporary folder"), runs: Cell::new(0) }
+        Self {
+            folder: tempfile::Builder::new().prefix("weir-test-").tempdir().expect("a temporary folder"),
+            runs: Cell::new(0),
+            variables: vec![],
+        }
+    }
+
+    /// The same with an environment variable for all that is run in it.
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// A path in it.
@@ -94,6 +109,7 @@ impl Folder {
             .arg("run")
             .arg(file)
             .args(arguments)
+            .envs(self.variables())
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(File::create(&stdout).expect("a file for stdout"))
@@ -101,6 +117,15 @@ impl Folder {
             .spawn()
             .expect("weir starts");
         Run { child, stdout, stderr }
+    }
+
+    /// Runs another command of weir's to its end, in this folder.
+    #[track_caller]
+    pub fn command(&self, arguments: &[&str]) -> Outcome {
+        let output =
+            Command::new(binary()).args(arguments).envs(self.variables()).current_dir(self.folder.path()).stdin(Stdio::null()).output();
+        let output = output.expect("weir starts");
+        Outcome { status: output.status, stdout: output.stdout, stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
     }
 
     /// Runs a job file to its end.
@@ -257,6 +282,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What it wrote to stdout.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
     /// Fails the test unless the exit code is `code`, with stderr.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {

@@ -32,7 +32,16 @@ pub struct Cli {
 pub enum Command {
     Run(Run),
     Check(Check),
+    State(State),
+    Inspect(Inspect),
     Topics(Topics),
+    /// Print a script that completes commands and options in a shell
+    #[command(after_help = "Example:\n  weir completions bash > ~/.local/share/bash-completion/completions/weir")]
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
     /// Print the version
     Version,
 }
@@ -104,6 +113,90 @@ pub struct Check {
     /// How the plan is shown
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     pub format: PlanFormat,
+    /// Folder in which compiled components are kept; by default weir/components in the user's cache folder
+    #[arg(long, value_name = "DIR")]
+    pub component_cache: Option<PathBuf>,
+}
+
+const STATE_EXAMPLES: &str = "\
+Examples:
+  weir state list job.yaml
+  weir state get job.yaml --operator count --state count some-key
+  weir state dump .weir/word-count --epoch 17 | jq 'select(.shard == 3)'";
+
+/// Look into the state of a job: list checkpoints, get a key's entries, dump them all.
+///
+/// Reads the checkpoints only, so the job may be running, and nothing is changed. Values are the function's own bytes:
+/// they are shown as text where they are UTF-8, and otherwise as base64.
+#[derive(Debug, Args)]
+#[command(after_long_help = STATE_EXAMPLES)]
+pub struct State {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: StateCommand,
+}
+
+/// What to do with state.
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// List the checkpoints with their operators, states and positions; the newest may not be committed yet
+    List {
+        /// The job file, or the job's state folder
+        #[arg(value_name = "JOB.yaml|FOLDER")]
+        place: PathBuf,
+    },
+    /// Print the entries of one key as lines of JSON
+    Get {
+        #[command(flatten)]
+        which: WhichState,
+        /// The record's key
+        #[arg(value_name = "KEY")]
+        key: String,
+        /// The key in the map, where the state is a map
+        #[arg(value_name = "MAP-KEY")]
+        map_key: Option<String>,
+    },
+    /// Print all entries as lines of JSON, in the order of operator, shard, state and key
+    Dump {
+        #[command(flatten)]
+        which: WhichState,
+    },
+}
+
+/// Of which state entries are printed.
+#[derive(Debug, Args)]
+pub struct WhichState {
+    /// The job file, or the job's state folder
+    #[arg(value_name = "JOB.yaml|FOLDER")]
+    pub place: PathBuf,
+    /// The checkpoint of this epoch, instead of the newest
+    #[arg(long, value_name = "N")]
+    pub epoch: Option<u64>,
+    /// Of this operator only
+    #[arg(long, value_name = "ID")]
+    pub operator: Option<String>,
+    /// Of the states of this name only
+    #[arg(long, value_name = "NAME")]
+    pub state: Option<String>,
+}
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  weir inspect guest-examples/bin/count.wasm
+  weir inspect parse.wasm --config '{\"pattern\": \"^(?<a>.*)$\"}'";
+
+/// Show what a component is: its function, what it declares and imports, its size and digest.
+///
+/// Its `init` is run once, within the default limits, to learn what it declares.
+#[derive(Debug, Args)]
+#[command(after_long_help = INSPECT_EXAMPLES)]
+pub struct Inspect {
+    /// The component
+    #[arg(value_name = "COMPONENT.wasm")]
+    pub component: PathBuf,
+    /// The configuration for `init`, JSON
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = json)]
+    pub config: String,
     /// Folder in which compiled components are kept; by default weir/components in the user's cache folder
     #[arg(long, value_name = "DIR")]
     pub component_cache: Option<PathBuf>,
@@ -211,6 +304,10 @@ pub struct Consume {
     pub until_end: bool,
 }
 
+fn json(text: &str) -> Result<String, String> {
+    serde_json::from_str::<serde_json::Value>(text).map(|value| value.to_string()).map_err(|error| error.to_string())
+}
+
 fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -280,7 +377,7 @@ mod tests {
     fn every_command_with_arguments_explains_itself_at_length_and_by_example() {
         let mut command = Cli::command();
         let topics = command.find_subcommand_mut("topics").unwrap().clone();
-        for mut command in ["run", "check", "topics"]
+        for mut command in ["run", "check", "state", "inspect", "topics"]
             .iter()
             .map(|name| command.find_subcommand(name).unwrap().clone())
             .chain(["create", "produce", "consume"].iter().map(|name| topics.find_subcommand(name).unwrap().clone()))

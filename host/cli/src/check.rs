@@ -35,7 +35,7 @@ fn text(plan: &Plan, components: &HashMap<&str, &Loaded>) -> String {
     text
 }
 
-fn component_text(id: &str, kind: FunctionKind, declared: &Declarations, imports: &[String]) -> String {
+pub fn component_text(id: &str, kind: FunctionKind, declared: &Declarations, imports: &[String]) -> String {
     let states: Vec<_> = declared.states.iter().map(|s| format!("{} ({}, version {})", s.name, state_kind(s.kind), s.version)).collect();
     let mut text = format!("component of {id}: {}\n", function(kind));
     for (name, items) in [

@@ -5,15 +5,17 @@ mod check;
 mod edge;
 mod exit;
 mod http;
+mod inspect;
 mod logging;
 mod numbers;
 mod progress;
 mod run;
+mod state;
 mod terminal;
 mod topics;
 
 use args::{Cli, Command};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use exit::Failure;
 use logging::Format;
 use std::path::{Path, PathBuf};
@@ -58,10 +60,19 @@ fn execute(command: &Command, terminal: &Terminal) -> Result<ExitCode, Failure> 
     match command {
         Command::Run(args) => return run::run(args, surroundings(args.component_cache.as_deref())?, terminal),
         Command::Check(args) => check::run(args, surroundings(args.component_cache.as_deref())?)?,
+        Command::State(args) => state::run(args)?,
+        Command::Inspect(args) => inspect::run(args, surroundings(args.component_cache.as_deref())?)?,
         Command::Topics(args) => topics::run(args, terminal)?,
+        Command::Completions { shell } => terminal::print(&completions(*shell)?)?,
         Command::Version => terminal::print(concat!("weir ", env!("CARGO_PKG_VERSION"), "\n"))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<String, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "weir", &mut script);
+    String::from_utf8(script).map_err(|error| Failure::new(weir_host::fault::Kind::Bug, error))
 }
 
 /// What a job takes from the environment.

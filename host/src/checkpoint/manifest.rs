@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, Object, Written};
 
-/// Newest manifest format that this build reads, and the one it writes.
-pub const MANIFEST_FORMAT: u32 = 1;
+/// Newest manifest format that this build reads, and the one it writes. Format 1 had no keys of operators.
+pub const MANIFEST_FORMAT: u32 = 2;
 
 /// How a job's processes share its shards. It stands in every commit, and another one there is refused (rule 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,9 @@ pub struct OperatorState {
     pub id: String,
     /// Number in the keys.
     pub number: u16,
+    /// How its input is keyed; none in format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Its states.
     pub states: Vec<StateDescriptor>,
 }
@@ -88,6 +91,17 @@ pub enum StateKind {
     Value,
     /// Entries by a key of the guest's.
     Map,
+}
+
+impl StateKind {
+    /// As it stands in messages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Value => "value",
+            Self::Map => "map",
+        }
+    }
 }
 
 /// An object in the store, with what proves that it is the one meant.
@@ -223,8 +237,8 @@ mod tests {
     use crate::checkpoint::Writer;
 
     const GOLDEN: &str = concat!(
-        r#"{"format":1,"run":"r1","mode":"alone","epoch":7,"incarnation":"a1","shards":32,"plan":"sha256:00","#,
-        r#""operators":[{"id":"count","number":1,"states":[{"name":"n","number":0,"kind":"value","version":2}]}],"#,
+        r#"{"format":2,"run":"r1","mode":"alone","epoch":7,"incarnation":"a1","shards":32,"plan":"sha256:00","#,
+        r#""operators":[{"id":"count","number":1,"key":"record","states":[{"name":"n","number":0,"kind":"value","version":2}]}],"#,
         r#""files":[{"name":"000000000006-a1-6.ckpt","bytes":99,"checksum":5,"firstEpoch":6,"lastEpoch":6,"entries":3,"tombstones":1}],"#,
         r#""splits":[{"source":"in","topic":"words","partition":3,"next":42}],"sinks":[{"sink":"out","bytes":10}]}"#
     );
@@ -236,9 +250,16 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_of_format_1_is_still_read() {
+        let old = GOLDEN.replace(r#""format":2"#, r#""format":1"#).replace(r#""key":"record","#, "");
+        let manifest = Manifest::from_json("o", old.as_bytes()).unwrap();
+        assert_eq!((manifest.format, manifest.operators.first().unwrap().key.as_deref()), (1, None));
+    }
+
+    #[test]
     fn a_newer_manifest_is_named_even_if_its_fields_are_unknown() {
-        let error = Manifest::from_json("o", br#"{"format":2,"surprise":true}"#).unwrap_err();
-        assert!(matches!(error, Error::NewerFormat { found: 2, known: 1, .. }), "{error}");
+        let error = Manifest::from_json("o", br#"{"format":3,"surprise":true}"#).unwrap_err();
+        assert!(matches!(error, Error::NewerFormat { found: 3, known: 2, .. }), "{error}");
     }
 
     #[test]

@@ -10,8 +10,8 @@
 //! - **A start is a decision, not a guess** ([`recovery`]): a pure function from the facts found to start, resume or a
 //!   refusal that says what is wrong, where, and how to mend it.
 //!
-//! Keys are opaque here, save that they begin with operator and shard (see [`shard_range`]). The room knows no Kafka,
-//! RocksDB, wasmtime or tokio; time and unique numbers are handed in.
+//! Keys are opaque here, save that they begin with operator and shard (see [`shard_range`]); only [`View`] takes them apart.
+//! The room knows no Kafka, RocksDB, wasmtime or tokio; time and unique numbers are handed in.
 
 mod commit_log;
 pub mod delta;
@@ -22,6 +22,7 @@ mod metadata;
 pub mod recovery;
 mod restore;
 mod store;
+mod view;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ pub use metadata::{CommitMetadata, MAX_METADATA_BYTES, ManifestRef, MetadataErro
 pub use recovery::{Decision, Facts, Refusal, decide};
 pub use restore::{find_checkpoint, restore};
 pub use store::{Listed, Names, Store, Upload, is_object_name};
+pub use view::{Entry, View};
 
 /// What can go wrong with objects, the store or the folder. Nothing here is ever retried by this room.
 #[derive(Debug, thiserror::Error)]

@@ -4,9 +4,12 @@
 //! metadata committed → entries clean. State, source positions, the name of the manifest and exactly-once outputs are one
 //! transaction. At-least-once outputs are delivered before it, so after a crash they may come again.
 
+mod discovery;
 mod files;
 mod log;
+mod task;
 
+pub(crate) use discovery::Discovery;
 pub(crate) use files::Files;
 pub use log::LogError;
 pub(crate) use log::{CommitLog, KafkaLog, SplitOffset};
@@ -54,6 +57,14 @@ pub enum Error {
     /// The job was asked to end, and its last epoch was not committed in time.
     #[error("not drained and committed within {0:?} after the job was asked to end; the next start goes on from the last checkpoint")]
     DrainDeadline(Duration),
+    /// There is more to read than this attempt reads.
+    #[error("topic `{topic}` partition {partition} is new")]
+    NewPartition {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+    },
     /// A background thread is gone without a word.
     #[error("thread {0} ended unexpectedly")]
     ThreadGone(&'static str),
@@ -137,6 +148,8 @@ pub(crate) struct Coordinator {
     /// Of at-least-once outputs.
     pub producers: Vec<kafka::OutputProducer>,
     pub consumer: Option<Arc<kafka::Consumer>>,
+    /// Looks for new partitions, unless the run is bounded.
+    pub discovery: Option<Discovery>,
     pub local_sinks: Vec<(String, Arc<LocalSink>)>,
     pub metrics: Arc<JobMetrics>,
     pub interval: Duration,
@@ -212,6 +225,9 @@ impl Coordinator {
             let ending = self.stop.load(Ordering::Relaxed) || exhausted.iter().all(|e| *e);
             if ending && clock::since(*ending_since.get_or_insert_with(clock::monotonic)) > self.drain_timeout {
                 return Err(Error::DrainDeadline(self.drain_timeout));
+            }
+            if let Some(discovery) = &mut self.discovery {
+                discovery.poll(&self.splits)?;
             }
             self.files.spill_if_wanted(&self.shared)?;
             let due = clock::since(last_epoch) >= self.interval

@@ -47,6 +47,40 @@ pub enum Error {
         /// The first one.
         first: String,
     },
+    /// A start position that the topics do not have.
+    #[error("source {source_id}: its start position names offset {offset} of {topic}[{partition}], which {found}")]
+    StartPosition {
+        /// The source.
+        source_id: String,
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The offset.
+        offset: i64,
+        /// What is there instead.
+        found: String,
+    },
+    /// A pattern for which there is no topic.
+    #[error("source {source_id}: no topic matches the pattern `{pattern}`; it has to match a whole name")]
+    NoTopic {
+        /// The source.
+        source_id: String,
+        /// The pattern.
+        pattern: String,
+    },
+    /// Two sources for one topic.
+    #[error(
+        "topic {topic} is read by source {first} and by source {second}: read it once; several operators may take that source as input"
+    )]
+    TopicTwice {
+        /// The topic.
+        topic: String,
+        /// The one source.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// The start was refused.
     #[error("refused to start: {0}")]
     Refused(#[from] checkpoint::Refusal),
@@ -103,10 +137,13 @@ impl Error {
             | Self::SinkElsewhere { .. }
             | Self::TwoProducers { .. }
             | Self::Secret(_) => Kind::BadJob,
+            Self::StartPosition { .. } | Self::TopicTwice { .. } => Kind::BadJob,
+            Self::NoTopic { .. } => Kind::World,
             Self::Refused(_) => Kind::Refused,
             Self::GaveUp { .. } => Kind::World,
             Self::Run(error) => match error {
                 commit::Error::Worker(error) => of_worker(error),
+                commit::Error::NewPartition { .. } => Kind::Retry,
                 commit::Error::WorkerGone(_) | commit::Error::ThreadGone(_) => Kind::Bug,
                 commit::Error::Checkpoint(error) => of_checkpoint(error),
                 commit::Error::Log(commit::LogError::Kafka(error)) => of_commit(error),

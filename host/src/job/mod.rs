@@ -11,10 +11,11 @@ pub use error::Error;
 
 use crate::{
     checkpoint::{FolderLock, Store},
-    clock,
+    clock, commit, kafka,
     metrics::JobMetrics,
     operator::{Engine, GuestMetrics, Limits, Loaded},
     plan::{ComponentFacts, Plan},
+    worker,
 };
 use std::{
     collections::BTreeMap,
@@ -27,7 +28,7 @@ use std::{
 };
 
 /// Folder of the checkpoint store, inside the job's state folder.
-const CHECKPOINTS: &str = "checkpoints";
+pub const CHECKPOINTS: &str = "checkpoints";
 /// First pause before a restart inside the process; it doubles up to [`RESTART_LAST`].
 const RESTART_FIRST: Duration = Duration::from_millis(200);
 /// Longest pause between restarts.
@@ -141,6 +142,16 @@ impl Prepared {
         self.metrics.clone()
     }
 
+    /// Whether a partition lost the records to read next, and the job says where to go on: the next attempt does.
+    fn goes_on_elsewhere(&self, error: &Error) -> bool {
+        let Error::Run(commit::Error::Kafka(error) | commit::Error::Worker(worker::Error::Kafka(error))) = error else { return false };
+        let kafka::Error::OffsetOutOfRange { topic, .. } = error else { return false };
+        let sources = self.job.spec.sources.iter().filter_map(|source| source.kafka.as_ref());
+        sources
+            .filter(|kafka| kafka.topic_pattern.is_some() || kafka.topics.contains(topic))
+            .any(|kafka| kafka.on_offset_out_of_range != weir_spec::OnOffsetOutOfRange::Fail)
+    }
+
     fn state_dir(&self) -> PathBuf {
         self.settings.base_dir.join(self.job.checkpoint_path())
     }
@@ -151,6 +162,12 @@ impl Prepared {
         let workers = asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
         workers.clamp(1, usize::from(self.plan.shards))
     }
+}
+
+/// The limits of an operator that sets none.
+#[must_use]
+pub fn default_limits() -> Limits {
+    limits(&weir_spec::Limits::default())
 }
 
 fn limits(limits: &weir_spec::Limits) -> Limits {
@@ -197,7 +214,8 @@ pub fn run(prepared: &Prepared, control: &Arc<Control>) -> Result<Summary, Error
         if now > committed {
             (pause, failing_since, committed) = (RESTART_FIRST, clock::monotonic(), now);
         }
-        if error.kind() != crate::fault::Kind::Retry || control.stopping() {
+        let again = error.kind() == crate::fault::Kind::Retry || prepared.goes_on_elsewhere(&error);
+        if !again || control.stopping() {
             return Err(error);
         }
         if clock::since(failing_since) >= give_up_after {

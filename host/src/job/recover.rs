@@ -2,19 +2,22 @@
 
 use super::{
     Error, Prepared,
-    world::{BROKER_TIMEOUT, Single, World},
+    world::{self, BROKER_TIMEOUT, Single, World},
 };
 use crate::{
     checkpoint::{
         self, Checkpoint, CommitMetadata, Decision, Facts, ManifestRef, MetadataError, Mode, OperatorState, RunMarker, StateDescriptor,
         StateKind, Store,
-        recovery::{Committed, Expected, ManifestFact, Position, SingleCommit, SplitFact, SplitId},
+        recovery::{Committed, Expected, ExpectedOperator, ManifestFact, OutOfRange, Position, SingleCommit, SplitFact, SplitId},
     },
     clock,
     commit::{CommitLog, SplitInfo, SplitOffset},
     operator::{self, StateNumbers},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Where a run stands when its workers start.
 pub(super) struct Start {
@@ -38,7 +41,7 @@ pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, fresh: 
     match checkpoint::decide(&facts) {
         Decision::Refuse(refusal) => Err(refusal.into()),
         Decision::StartFresh => {
-            let positions = world.splits.iter().map(|s| s.start).collect();
+            let positions = world::start_positions(prepared, world)?;
             let run = clock::unique_id();
             let commit = CommitMetadata::empty(&run, Mode::Alone);
             Ok(Start { new: true, run, epoch: 0, commit, checkpoint: None, positions })
@@ -48,8 +51,11 @@ pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, fresh: 
                 marker(prepared, &resume.run).write(store)?;
             }
             let positions: BTreeMap<_, _> = resume.positions.into_iter().collect();
-            let positions = world.splits.iter().map(|s| positions.get(&id(s)).copied().unwrap_or(s.start)).collect();
+            let positions = world.splits.iter().map(|s| positions.get(&id(s)).copied().unwrap_or(0)).collect();
             tracing::info!(run = resume.run, epoch = resume.epoch, "resuming");
+            for (split, skipped) in &resume.skipped {
+                tracing::warn!(%split, skipped, "records are gone that were never read; going on as onOffsetOutOfRange says");
+            }
             let manifest = resume.checkpoint.as_ref().map(|c| ManifestRef { name: c.own.name.clone(), checksum: c.own.checksum });
             let commit = CommitMetadata { epoch: resume.epoch, manifest, ..CommitMetadata::empty(&resume.run, Mode::Alone) };
             Ok(Start { new: false, run: resume.run, epoch: resume.epoch, commit, checkpoint: resume.checkpoint, positions })
@@ -57,7 +63,16 @@ pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, fresh: 
     }
 }
 
-fn id(split: &super::world::Split) -> SplitId {
+fn out_of_range(prepared: &Prepared, split: &world::Split) -> OutOfRange {
+    let kafka = prepared.job.spec.sources.get(split.source).and_then(|source| source.kafka.as_ref());
+    match kafka.map(|kafka| kafka.on_offset_out_of_range).unwrap_or_default() {
+        weir_spec::OnOffsetOutOfRange::Fail => OutOfRange::Refuse,
+        weir_spec::OnOffsetOutOfRange::Earliest => OutOfRange::Earliest,
+        weir_spec::OnOffsetOutOfRange::Latest => OutOfRange::Latest,
+    }
+}
+
+fn id(split: &world::Split) -> SplitId {
     SplitId { source: split.id.clone(), topic: split.topic.clone(), partition: split.partition }
 }
 
@@ -81,8 +96,8 @@ fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Resu
                 Some(Committed { offset, metadata: CommitMetadata::parse(&c.metadata) })
             })),
         };
-        let (start, end) = split.bounds.map_or((split.start, None), |b| (b.low, Some(b.end)));
-        splits.push(SplitFact { split: id(split), position, start, end, pinned: false });
+        let (start, end) = split.bounds.map_or((0, None), |b| (b.low, Some(b.end)));
+        splits.push(SplitFact { split: id(split), position, start, end, pinned: false, out_of_range: out_of_range(prepared, split) });
     }
     let single = single(world)?;
     let of_splits = splits.iter().filter_map(|s| match &s.position {
@@ -98,12 +113,35 @@ fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Resu
     }
     Ok(Facts {
         fresh,
-        expected: Expected { run: None, mode: Mode::Alone, plan: prepared.plan.hash.clone(), shards: prepared.plan.shards },
+        expected: Expected { run: None, mode: Mode::Alone, shards: prepared.plan.shards, operators: expected_operators(prepared) },
         splits,
         single,
         manifests,
         marker: RunMarker::read(store)?.map(|m| m.run),
     })
+}
+
+fn expected_operators(prepared: &Prepared) -> Vec<ExpectedOperator> {
+    let expected = |(operator, loaded): (&crate::plan::OperatorNode, &Arc<operator::Loaded>)| {
+        let states = loaded.declared().states.iter().map(|s| (s.name.clone(), kind_of(s), s.version));
+        Some(ExpectedOperator { id: operator.id.clone(), key: key_text(operator.key.as_ref()?), states: states.collect() })
+    };
+    prepared.plan.operators.iter().zip(&prepared.loaded).filter_map(expected).collect()
+}
+
+/// A key as manifests name it. Frozen.
+fn key_text(key: &weir_spec::Key) -> String {
+    match key {
+        weir_spec::Key::Record => "record".to_owned(),
+        weir_spec::Key::Json(path) => format!("json {path}"),
+    }
+}
+
+fn kind_of(declared: &operator::DeclaredState) -> StateKind {
+    match declared.kind {
+        operator::StateKind::Value => StateKind::Value,
+        operator::StateKind::Map => StateKind::Map,
+    }
 }
 
 fn single(world: &World) -> Result<Option<SingleCommit>, Error> {
@@ -122,8 +160,9 @@ fn single(world: &World) -> Result<Option<SingleCommit>, Error> {
 
 /// Begins a run: concrete start offsets and "empty" are committed first, then the marker is put, then records flow.
 pub(super) fn begin(prepared: &Prepared, world: &mut World, store: &Store, start: &Start) -> Result<(), Error> {
-    let kafka = world.splits.iter().filter(|s| s.bounds.is_some());
-    let offsets: Vec<_> = kafka.map(|s| SplitOffset { topic: s.topic.clone(), partition: s.partition, offset: s.start }).collect();
+    let kafka = world.splits.iter().zip(&start.positions).filter(|(s, _)| s.bounds.is_some());
+    let offset = |(s, offset): (&world::Split, &i64)| SplitOffset { topic: s.topic.clone(), partition: s.partition, offset: *offset };
+    let offsets: Vec<_> = kafka.map(offset).collect();
     world.log.commit(&start.commit, &offsets)?;
     marker(prepared, &start.run).write(store)?;
     tracing::info!(run = start.run, "a new run begins");
@@ -132,7 +171,7 @@ pub(super) fn begin(prepared: &Prepared, world: &mut World, store: &Store, start
 
 /// The splits as the coordinator commits them.
 pub(super) fn split_infos(world: &World, start: &Start) -> Vec<SplitInfo> {
-    let info = |(split, next): (&super::world::Split, &i64)| SplitInfo {
+    let info = |(split, next): (&world::Split, &i64)| SplitInfo {
         source: split.id.clone(),
         topic: split.topic.clone(),
         partition: split.partition,
@@ -154,10 +193,11 @@ pub(super) fn numbers(prepared: &Prepared, start: &Start) -> (Vec<OperatorState>
         }
         let at = known.iter().position(|o| o.id == operator.id).unwrap_or_else(|| {
             let number = known.iter().map(|o| o.number + 1).max().unwrap_or(0);
-            known.push(OperatorState { id: operator.id.clone(), number, states: vec![] });
+            known.push(OperatorState { id: operator.id.clone(), number, key: None, states: vec![] });
             known.len() - 1
         });
         let Some(entry) = known.get_mut(at) else { continue };
+        entry.key = operator.key.as_ref().map(key_text);
         let states = declared.iter().map(|state| number_of(entry, state)).collect();
         all.push(StateNumbers { operator: entry.number, states });
     }
@@ -170,10 +210,6 @@ fn number_of(entry: &mut OperatorState, declared: &operator::DeclaredState) -> u
         return known.number;
     }
     let number = entry.states.iter().map(|s| s.number + 1).max().unwrap_or(0);
-    let kind = match declared.kind {
-        operator::StateKind::Value => StateKind::Value,
-        operator::StateKind::Map => StateKind::Map,
-    };
-    entry.states.push(StateDescriptor { name: declared.name.clone(), number, kind, version: declared.version });
+    entry.states.push(StateDescriptor { name: declared.name.clone(), number, kind: kind_of(declared), version: declared.version });
     number
 }

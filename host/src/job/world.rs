@@ -4,10 +4,15 @@ use super::{Error, Prepared, budget::Budget, past::Past};
 use crate::{
     checkpoint::LocalCommitLog,
     clock,
-    commit::{CommitLog, KafkaLog},
+    commit::{CommitLog, Discovery, KafkaLog},
     kafka::{Cluster, CommitProducer, CommitSettings, Consumer, ConsumerSettings, Position, ProducerSettings, Watermarks},
 };
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 use weir_spec::{Delivery, SinkConnector, SourceConnector, StartPosition};
 
 /// Longest wait for an answer of a broker.
@@ -26,8 +31,6 @@ pub(super) struct Split {
     pub partition: i32,
     /// First and last offset, for Kafka.
     pub bounds: Option<Watermarks>,
-    /// Where a new run starts.
-    pub start: i64,
 }
 
 /// The outside of a job.
@@ -209,21 +212,98 @@ fn kafka_splits(
     kafka: &weir_spec::KafkaSource,
     splits: &mut Vec<Split>,
 ) -> Result<(), Error> {
-    for topic in &kafka.topics {
-        let partitions = consumer.partitions(topic, BROKER_TIMEOUT)?;
+    let topics = topics_of(consumer, kafka)?;
+    if let (Some(pattern), true) = (&kafka.topic_pattern, topics.is_empty()) {
+        return Err(Error::NoTopic { source_id: id.to_owned(), pattern: pattern.clone() });
+    }
+    for (topic, partitions) in topics {
+        if let Some(other) = splits.iter().find(|s| s.bounds.is_some() && s.topic == topic) {
+            return Err(Error::TopicTwice { topic, first: other.id.clone(), second: id.to_owned() });
+        }
         let named: Vec<_> = partitions.iter().map(|p| (topic.as_str(), *p)).collect();
         let bounds = consumer.watermarks(&named, BROKER_TIMEOUT)?;
-        let position = match kafka.start_position {
-            StartPosition::Earliest => Position::Earliest,
-            StartPosition::Latest => Position::Latest,
-        };
-        let starts: Vec<_> = named.iter().map(|(topic, p)| (*topic, *p, position)).collect();
-        let starts = consumer.offsets_for_start(&starts, BROKER_TIMEOUT)?;
-        for ((partition, bounds), start) in partitions.into_iter().zip(bounds).zip(starts) {
-            splits.push(Split { source, id: id.to_owned(), topic: topic.clone(), partition, bounds: Some(bounds), start });
+        for (partition, bounds) in partitions.into_iter().zip(bounds) {
+            splits.push(Split { source, id: id.to_owned(), topic: topic.clone(), partition, bounds: Some(bounds) });
         }
     }
     Ok(())
+}
+
+/// The topics of a source with their partitions.
+fn topics_of(consumer: &Consumer, kafka: &weir_spec::KafkaSource) -> Result<Vec<(String, Vec<i32>)>, crate::kafka::Error> {
+    let Some(pattern) = &kafka.topic_pattern else {
+        return kafka.topics.iter().map(|topic| Ok((topic.clone(), consumer.partitions(topic, BROKER_TIMEOUT)?))).collect();
+    };
+    // The reader of job files has refused what is no expression; one that is none matches nothing.
+    let Ok(pattern) = regex_lite::Regex::new(&format!("^(?:{pattern})$")) else { return Ok(Vec::new()) };
+    let mut topics = consumer.topics(BROKER_TIMEOUT)?;
+    topics.retain(|(topic, _)| pattern.is_match(topic));
+    Ok(topics)
+}
+
+/// Where a new run starts to read each split.
+///
+/// # Errors
+/// [`Error::StartPosition`], or what the brokers say.
+pub(super) fn start_positions(prepared: &Prepared, world: &World) -> Result<Vec<i64>, Error> {
+    let mut positions = Vec::with_capacity(world.splits.len());
+    for (source, spec) in prepared.job.spec.sources.iter().enumerate() {
+        let splits: Vec<_> = world.splits.iter().filter(|s| s.source == source).collect();
+        match (spec.connector(), &world.consumer) {
+            (SourceConnector::Kafka(kafka), Some(consumer)) => {
+                let asked: Vec<_> = splits.iter().map(|s| (s.topic.as_str(), s.partition, position(kafka, s))).collect();
+                let found = consumer.offsets_for_start(&asked, BROKER_TIMEOUT)?;
+                named_offsets_are_there(kafka, &spec.id, &splits)?;
+                positions.extend(found);
+            }
+            _ => positions.extend(splits.iter().map(|_| 0)),
+        }
+    }
+    Ok(positions)
+}
+
+fn position(kafka: &weir_spec::KafkaSource, split: &Split) -> Position {
+    match &kafka.start_position {
+        StartPosition::Earliest => Position::Earliest,
+        StartPosition::Latest => Position::Latest,
+        StartPosition::Timestamp(time) => Position::Timestamp(*time),
+        StartPosition::Offsets(offsets) => {
+            let named = offsets.iter().find(|o| o.topic == split.topic && o.partition == split.partition);
+            named.map_or(Position::Earliest, |named| Position::Offset(named.offset))
+        }
+    }
+}
+
+/// An offset that is not there would fail at the first fetch only, and a misspelt topic not at all.
+fn named_offsets_are_there(kafka: &weir_spec::KafkaSource, id: &str, splits: &[&Split]) -> Result<(), Error> {
+    let StartPosition::Offsets(offsets) = &kafka.start_position else { return Ok(()) };
+    for named in offsets {
+        let split = splits.iter().find(|s| s.topic == named.topic && s.partition == named.partition);
+        let found = match split.and_then(|s| s.bounds) {
+            None => "the source does not read".to_owned(),
+            Some(bounds) if !(bounds.low..=bounds.end).contains(&named.offset) => format!("holds {} to {}", bounds.low, bounds.end),
+            Some(_) => continue,
+        };
+        let (source_id, topic, partition, offset) = (id.to_owned(), named.topic.clone(), named.partition, named.offset);
+        return Err(Error::StartPosition { source_id, topic, partition, offset, found });
+    }
+    Ok(())
+}
+
+/// Looks for new partitions as often as the most impatient source asks for. A bounded run reads what there was at its start.
+pub(super) fn discovery(prepared: &Prepared, world: &World) -> Option<Discovery> {
+    let consumer = world.consumer.clone().filter(|_| !prepared.settings.until_end)?;
+    let sources: Vec<_> = prepared.job.spec.sources.iter().filter_map(|source| source.kafka.clone()).collect();
+    let interval = sources.iter().map(|kafka| kafka.discovery_interval.as_std()).min()?;
+    Some(Discovery::new(interval, move || {
+        let mut found = BTreeSet::new();
+        for kafka in &sources {
+            for (topic, partitions) in topics_of(&consumer, kafka)? {
+                found.extend(partitions.into_iter().map(|partition| (topic.clone(), partition)));
+            }
+        }
+        Ok(found)
+    }))
 }
 
 fn local_split(source: usize, id: &str, connector: SourceConnector<'_>) -> Split {
@@ -233,5 +313,5 @@ fn local_split(source: usize, id: &str, connector: SourceConnector<'_>) -> Split
         SourceConnector::Generator(_) => "generator".into(),
         SourceConnector::Kafka(_) => String::new(),
     };
-    Split { source, id: id.to_owned(), topic, partition: 0, bounds: None, start: 0 }
+    Split { source, id: id.to_owned(), topic, partition: 0, bounds: None }
 }

@@ -254,6 +254,21 @@ impl Consumer {
         Error::from_call("list offsets", error)
     }
 
+    /// All topics of the cluster with their partitions, Kafka's own left out.
+    ///
+    /// # Errors
+    /// The cluster does not answer in time.
+    pub fn topics(&self, timeout: Duration) -> Result<Vec<(String, Vec<i32>)>, Error> {
+        let metadata = self.client.client().fetch_metadata(None, timeout).map_err(|e| Error::from_call("list topics", &e))?;
+        let of = |topic: &rdkafka::metadata::MetadataTopic| {
+            let mut partitions: Vec<i32> = topic.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect();
+            partitions.sort_unstable();
+            (topic.name().to_owned(), partitions)
+        };
+        let there = |topic: &&rdkafka::metadata::MetadataTopic| topic.error().is_none() && !topic.name().starts_with("__");
+        Ok(metadata.topics().iter().filter(there).map(of).collect())
+    }
+
     /// What the consumer's group has committed for partitions, in the same order. Waits while a transaction that commits some of them is open.
     ///
     /// # Errors

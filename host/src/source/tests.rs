@@ -96,7 +96,10 @@ fn what_cannot_be_read_from_there_is_refused_by_name() {
     let kafka = KafkaSource {
         brokers: "localhost:9092".to_owned(),
         topics: vec!["t".to_owned()],
+        topic_pattern: None,
         start_position: StartPosition::Earliest,
+        discovery_interval: weir_spec::Duration::secs(60),
+        on_offset_out_of_range: weir_spec::OnOffsetOutOfRange::Fail,
         properties: weir_spec::Properties::default(),
     };
     let opened = LocalSource::open(SourceConnector::Kafka(&kafka), folder.path(), 4, 0, thread::current());

@@ -71,6 +71,13 @@ pub(super) fn push_map(out: &mut Vec<u8>, id: StateId, key: &[u8]) -> Result<()>
     Ok(())
 }
 
+/// Key and map key of an entry of a map state, from what stands behind the prefix; `None` when it is too short.
+#[must_use]
+pub fn split_map(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = rest.split_first_chunk::<2>()?;
+    rest.split_at_checked(u16::from_be_bytes(*length).into())
+}
+
 /// The least key behind all keys that begin with `start`; `None` when there is none.
 pub(super) fn end_of_range(start: &[u8]) -> Option<Vec<u8>> {
     let mut end = start.to_vec();
@@ -142,6 +149,8 @@ mod tests {
         let mut map = Vec::new();
         push_map(&mut map, ID, b"key").unwrap();
         assert_eq!(map, b"\x00\x03key");
+        assert_eq!(split_map(b"\x00\x03keymap key"), Some((&b"key"[..], &b"map key"[..])));
+        assert_eq!(split_map(b"\x00\x03ke"), None);
         assert!(matches!(push_map(&mut map, ID, &[0; 65_536]), Err(Error::KeyTooLong { bytes: 65_536, .. })));
     }
 

@@ -7,8 +7,9 @@ use super::Findings;
 use crate::job::JobSpec;
 use crate::problem::{FieldPath, Problem, quote};
 use crate::properties::{Properties, Property, is_secret, owned};
+use crate::quantity::Duration;
 use crate::sink::SinkConnector;
-use crate::source::{GeneratorSource, KafkaSource, SourceConnector, Template};
+use crate::source::{GeneratorSource, KafkaSource, SourceConnector, StartPosition, Template};
 
 const SOURCES: [&str; 4] = ["kafka", "file", "stdin", "generator"];
 const SINKS: [&str; 4] = ["kafka", "file", "stdout", "blackhole"];
@@ -80,7 +81,12 @@ impl Findings {
     fn kafka_source<'a>(&mut self, path: &FieldPath, id: &'a str, kafka: &'a KafkaSource, taken: &mut Taken<'a>) {
         self.brokers(path, &kafka.brokers);
         let topics = path.field("topics");
-        self.not_empty(&topics, kafka.topics.is_empty(), "name at least one topic");
+        match &kafka.topic_pattern {
+            None => self.not_empty(&topics, kafka.topics.is_empty(), "name at least one topic, or give a `topicPattern`"),
+            Some(pattern) => self.topic_pattern(path, pattern, !kafka.topics.is_empty()),
+        }
+        self.start_position(path, &kafka.start_position);
+        self.range(&path.field("discoveryInterval"), kafka.discovery_interval, Duration::secs(1)..=Duration::secs(3600));
         for (index, topic) in kafka.topics.iter().enumerate() {
             let at = topics.index(index);
             self.topic(&at, topic);
@@ -91,6 +97,36 @@ impl Findings {
             }
         }
         self.properties(path, &kafka.properties);
+    }
+
+    fn topic_pattern(&mut self, path: &FieldPath, pattern: &str, with_topics: bool) {
+        let at = path.field("topicPattern");
+        if with_topics {
+            let problem = Problem::new(at.clone(), "stands beside `topics`");
+            self.add(problem.help("keep one of them; a pattern can name topics too: `orders|payments`"));
+        }
+        if let Err(error) = regex_lite::Regex::new(pattern) {
+            let message = format!("{} is no regular expression: {error}", quote(pattern));
+            self.add(Problem::new(at, message).help("write one that matches whole names, such as `orders-.*`"));
+        }
+    }
+
+    fn start_position(&mut self, path: &FieldPath, position: &StartPosition) {
+        let at = path.field("startPosition");
+        match position {
+            StartPosition::Earliest | StartPosition::Latest => {}
+            StartPosition::Timestamp(time) => self.at_least(&at.field("timestamp"), *time, 0),
+            StartPosition::Offsets(offsets) => {
+                let at = at.field("offsets");
+                self.not_empty(&at, offsets.is_empty(), "name at least one partition");
+                for (index, start) in offsets.iter().enumerate() {
+                    let at = at.index(index);
+                    self.topic(&at.field("topic"), &start.topic);
+                    self.at_least(&at.field("partition"), start.partition, 0);
+                    self.at_least(&at.field("offset"), start.offset, 0);
+                }
+            }
+        }
     }
 
     fn generator(&mut self, path: &FieldPath, generator: &GeneratorSource) {

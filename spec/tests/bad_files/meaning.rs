@@ -68,7 +68,34 @@ job.yaml:14:3: spec.sinks: must not be empty
         name: "no topics",
         edits: &[("topics: [lines]", "topics: []")],
         refusal: r"job.yaml:7:42: spec.sources[0].kafka.topics: must not be empty
-  help: name at least one topic",
+  help: name at least one topic, or give a `topicPattern`",
+    },
+    Case {
+        name: "a pattern that is none, beside topics",
+        edits: &[("topics: [lines]", "topics: [lines], topicPattern: '('")],
+        refusal: r"job.yaml:7:59: spec.sources[0].kafka.topicPattern: stands beside `topics`
+  found: `(`
+  help: keep one of them; a pattern can name topics too: `orders|payments`
+job.yaml:7:59: spec.sources[0].kafka.topicPattern: `(` is no regular expression: found open group without closing ')'
+  help: write one that matches whole names, such as `orders-.*`",
+    },
+    Case {
+        name: "a start before all time, and at no offset",
+        edits: &[("topics: [lines]", "topics: [lines], startPosition: {timestamp: -1}, discoveryInterval: 10ms")],
+        refusal: r"job.yaml:7:75: spec.sources[0].kafka.startPosition.timestamp: must be at least 0
+  found: `-1`
+job.yaml:7:91: spec.sources[0].kafka.discoveryInterval: must be from 1s to 1h
+  found: `10ms`",
+    },
+    Case {
+        name: "start offsets that there cannot be",
+        edits: &[("topics: [lines]", "topics: [lines], startPosition: {offsets: [{topic: 'a b', partition: -1, offset: -2}]}")],
+        refusal: r"job.yaml:7:86: spec.sources[0].kafka.startPosition.offsets[0].topic: `a b` is no topic name
+  help: use 1 to 249 letters, digits, `.`, `_` and `-`
+job.yaml:7:100: spec.sources[0].kafka.startPosition.offsets[0].partition: must be at least 0
+  found: `-1`
+job.yaml:7:115: spec.sources[0].kafka.startPosition.offsets[0].offset: must be at least 0
+  found: `-2`",
     },
     Case {
         name: "a topic that Kafka refuses",

@@ -15,7 +15,7 @@ pub const CASES: &[Case] = &[
         edits: &[("topics: [lines]", "topics: [lines], start_position: latest")],
         refusal: r"job.yaml:7:59: spec.sources[0].kafka.start_position: unknown field `start_position`, did you mean `startPosition`?
   found: `latest`
-  valid: brokers, topics, startPosition, properties
+  valid: brokers, topics, topicPattern, startPosition, discoveryInterval, onOffsetOutOfRange, properties
   help: use one of the valid fields, or remove this one",
     },
     Case {
@@ -158,7 +158,7 @@ pub const CASES: &[Case] = &[
         name: "an unknown choice",
         edits: &[("topics: [lines]", "topics: [lines], startPosition: latests")],
         refusal: r"job.yaml:7:59: spec.sources[0].kafka.startPosition: unknown value `latests`, did you mean `latest`?
-  valid: earliest, latest",
+  valid: earliest, latest, timestamp, offsets",
     },
     Case {
         name: "an unknown choice with a value",

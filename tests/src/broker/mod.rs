@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::{Value, json};
@@ -28,8 +28,9 @@ use crate::wait;
 
 /// For one request. Generous: after a kill -9 the broker holds some back until the transaction is cleared.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// File of a cluster's further properties, in its folder.
+/// Files of a cluster's further properties and listener, in its folder.
 const EXTRA: &str = "extra.properties";
+const LISTENER: &str = "listener";
 /// Name of a cluster's folder, before the pid of its test process and its number in it.
 const FOLDER: &str = "weir-test-kafka-";
 
@@ -66,14 +67,27 @@ impl Broker {
     /// # Panics
     /// When it does not start, with what kafka.sh said.
     pub fn with_properties(properties: &str) -> Self {
+        Self::with("", properties)
+    }
+
+    fn with(listener: &str, properties: &str) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         remove_folders_of_ended_tests();
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("{FOLDER}{}-{number}", process::id()));
         fs::create_dir_all(&folder).expect("the broker's folder");
         fs::write(folder.join(EXTRA), properties).expect("the broker's properties");
+        fs::write(folder.join(LISTENER), listener).expect("the broker's listener");
         let bootstrap = script(&folder, ["start", "1"]);
         Self { folder, bootstrap: bootstrap.trim().to_owned(), topics: AtomicU32::new(0) }
+    }
+
+    /// Starts a broker of the caller's own with a further listener, `PROTOCOL://HOST:PORT`, and what that needs.
+    ///
+    /// # Panics
+    /// When it does not start, with what kafka.sh said.
+    pub fn with_listener(listener: &str, properties: &str) -> Self {
+        Self::with(listener, properties)
     }
 
     /// The addresses to start from.
@@ -84,9 +98,31 @@ impl Broker {
     /// Deletes a topic and makes one of the same name.
     #[track_caller]
     pub fn recreate(&self, topic: &str, partitions: i32) {
-        let deleted = block_on(self.admin().delete_topics(&[topic], &admin_options())).expect("the broker answers");
-        assert!(deleted.iter().all(Result::is_ok), "topic {topic} was not deleted: {deleted:?}");
+        self.delete_topic(topic);
         self.create(topic, partitions);
+    }
+
+    /// Makes a topic of exactly this name.
+    #[track_caller]
+    pub fn create_topic(&self, name: &str, partitions: i32) {
+        self.create(name, partitions);
+    }
+
+    /// Deletes a topic.
+    #[track_caller]
+    pub fn delete_topic(&self, name: &str) {
+        let deleted = block_on(self.admin().delete_topics(&[name], &admin_options())).expect("the broker answers");
+        assert!(deleted.iter().all(Result::is_ok), "topic {name} was not deleted: {deleted:?}");
+    }
+
+    /// Gives a topic more partitions.
+    #[track_caller]
+    pub fn add_partitions(&self, topic: &str, partitions: usize) {
+        let more = NewPartitions::new(topic, partitions);
+        let made = block_on(self.admin().create_partitions([&more], &admin_options())).expect("the broker answers");
+        assert!(made.iter().all(Result::is_ok), "partitions of {topic} were not made: {made:?}");
+        let seen = || self.partitions(topic) == partitions as i32;
+        wait::until(&format!("{partitions} partitions of {topic}"), TIMEOUT, seen);
     }
 
     /// Denies an operation on a topic to everyone. Needs a broker with [`ACLS`].
@@ -203,6 +239,7 @@ fn script<A: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = A>
         .env("WEIR_KAFKA_RUN", folder)
         .env("WEIR_KAFKA_OWNER", process::id().to_string())
         .env("WEIR_KAFKA_EXTRA", folder.join(EXTRA))
+        .env("WEIR_KAFKA_LISTENER", fs::read_to_string(folder.join(LISTENER)).expect("the broker's listener"))
         .env_remove("WEIR_KAFKA_PORT")
         .output()
         .expect("kafka.sh runs");

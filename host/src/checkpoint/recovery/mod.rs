@@ -10,7 +10,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{Checkpoint, CommitMetadata, ManifestRef, MetadataError, Mode};
+use super::{Checkpoint, CommitMetadata, ManifestRef, MetadataError, Mode, OperatorState, StateKind};
 
 pub use refusal::Refusal;
 
@@ -62,6 +62,19 @@ pub struct SplitFact {
     pub end: Option<i64>,
     /// The source is declared as partitioned by its key, so its partition count is pinned (rule 1).
     pub pinned: bool,
+    /// What is done when the next record is not there.
+    pub out_of_range: OutOfRange,
+}
+
+/// What is done when a split does not hold the next record to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutOfRange {
+    /// Refuse: it was never processed.
+    Refuse,
+    /// Go on with the oldest record.
+    Earliest,
+    /// Go on behind the last one.
+    Latest,
 }
 
 /// The commit record of a job without a Kafka source: on partition 0 of a sink topic, or a local file (rule 12).
@@ -98,10 +111,21 @@ pub struct Expected {
     pub run: Option<String>,
     /// How processes share the shards.
     pub mode: Mode,
-    /// Hash of the plan.
-    pub plan: String,
     /// Number of shards.
     pub shards: u16,
+    /// The operators that keep state.
+    pub operators: Vec<ExpectedOperator>,
+}
+
+/// An operator that keeps state, as the job has it now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpectedOperator {
+    /// Id in the job file.
+    pub id: String,
+    /// How its input is keyed.
+    pub key: String,
+    /// Name, kind and version of each state.
+    pub states: Vec<(String, StateKind, u32)>,
 }
 
 /// Everything that a start has found. The commits are from one stable fetch.
@@ -143,6 +167,8 @@ pub struct Resume {
     pub checkpoint: Option<Checkpoint>,
     /// Offset of the next record of each split.
     pub positions: Vec<(SplitId, i64)>,
+    /// Splits that do not hold the next record and go on elsewhere, as the job asks for, and how many offsets away.
+    pub skipped: Vec<(SplitId, i64)>,
 }
 
 /// Decides.
@@ -170,7 +196,10 @@ fn resume(facts: &Facts) -> Result<Option<Resume>, Refusal> {
         Some(checkpoint) => positions_after(facts, checkpoint)?,
         None => positions_of_empty_run(facts, commit)?,
     };
-    Ok(Some(Resume { run: commit.run.clone(), epoch: commit.epoch, checkpoint: checkpoint.cloned(), positions }))
+    let elsewhere = |(split, next, wanted): &(SplitId, i64, i64)| (next != wanted).then(|| (split.clone(), next - wanted));
+    let skipped = positions.iter().filter_map(elsewhere).collect();
+    let positions = positions.into_iter().map(|(split, next, _)| (split, next)).collect();
+    Ok(Some(Resume { run: commit.run.clone(), epoch: commit.epoch, checkpoint: checkpoint.cloned(), positions, skipped }))
 }
 
 /// The one commit that every place names; `None` if nothing is committed anywhere.
@@ -251,13 +280,42 @@ fn agreed_checkpoint<'a>(facts: &'a Facts, commit: &CommitMetadata, named: &Mani
     if manifest.shards != facts.expected.shards {
         return Err(Refusal::OtherShards { found: manifest.shards, expected: facts.expected.shards });
     }
-    if manifest.plan != facts.expected.plan {
-        return Err(Refusal::OtherPlan { name, found: manifest.plan.clone(), expected: facts.expected.plan.clone() });
-    }
+    manifest.operators.iter().try_for_each(|stored| fits(stored, &facts.expected.operators))?;
     Ok(checkpoint)
 }
 
-fn positions_after(facts: &Facts, checkpoint: &Checkpoint) -> Result<Vec<(SplitId, i64)>, Refusal> {
+/// Whether the job still has what reads an operator's state. What is new in it begins empty; all else about an operator
+/// may change.
+fn fits(stored: &OperatorState, now: &[ExpectedOperator]) -> Result<(), Refusal> {
+    let operator = stored.id.clone();
+    let Some(found) = now.iter().find(|operator| operator.id == stored.id) else {
+        let states = |o: &ExpectedOperator| o.states.iter().map(|(name, ..)| name).eq(stored.states.iter().map(|s| &s.name));
+        let renamed = now.iter().find(|o| states(o)).map(|o| o.id.clone());
+        return Err(Refusal::OperatorGone { operator, states: stored.states.iter().map(|s| s.name.clone()).collect(), renamed });
+    };
+    if let Some(key) = stored.key.as_ref().filter(|key| **key != found.key) {
+        return Err(Refusal::OtherKey { operator, stored: key.clone(), now: found.key.clone() });
+    }
+    for state in &stored.states {
+        let name = state.name.clone();
+        match found.states.iter().find(|(name, ..)| *name == state.name) {
+            None => {
+                let now = found.states.iter().map(|(name, ..)| name.clone()).collect();
+                return Err(Refusal::StateGone { operator, state: name, now });
+            }
+            Some((_, kind, _)) if *kind != state.kind => {
+                return Err(Refusal::OtherKind { operator, state: name, stored: state.kind, now: *kind });
+            }
+            Some((_, _, version)) if *version != state.version => {
+                return Err(Refusal::OtherVersion { operator, state: name, stored: state.version, now: *version });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn positions_after(facts: &Facts, checkpoint: &Checkpoint) -> Result<Vec<(SplitId, i64, i64)>, Refusal> {
     let (splits, epoch) = (&checkpoint.manifest.splits, checkpoint.manifest.epoch);
     let known: BTreeMap<(&str, &str, i32), i64> =
         splits.iter().map(|split| ((split.source.as_str(), split.topic.as_str(), split.partition), split.next)).collect();
@@ -286,20 +344,26 @@ fn positions_after(facts: &Facts, checkpoint: &Checkpoint) -> Result<Vec<(SplitI
 }
 
 /// While a run is empty nothing tells a partition added since from an offset lost since, so the missing one is refused.
-fn positions_of_empty_run(facts: &Facts, commit: &CommitMetadata) -> Result<Vec<(SplitId, i64)>, Refusal> {
+fn positions_of_empty_run(facts: &Facts, commit: &CommitMetadata) -> Result<Vec<(SplitId, i64, i64)>, Refusal> {
     let position = |fact: &SplitFact| match &fact.position {
         Position::Kafka(Some(committed)) => in_range(fact, committed.offset),
         Position::Kafka(None) => Err(Refusal::MissingOffset { split: fact.split.clone(), run: commit.run.clone() }),
-        Position::ManifestOnly => Ok((fact.split.clone(), fact.start)),
+        Position::ManifestOnly => Ok((fact.split.clone(), fact.start, fact.start)),
     };
     facts.splits.iter().map(position).collect()
 }
 
-fn in_range(fact: &SplitFact, next: i64) -> Result<(SplitId, i64), Refusal> {
-    if next < fact.start || fact.end.is_some_and(|end| next > end) {
-        return Err(Refusal::OutOfRange { split: fact.split.clone(), next, start: fact.start, end: fact.end });
+/// The split, where it goes on, and where it should have.
+fn in_range(fact: &SplitFact, next: i64) -> Result<(SplitId, i64, i64), Refusal> {
+    let split = fact.split.clone();
+    if next >= fact.start && fact.end.is_none_or(|end| next <= end) {
+        return Ok((split, next, next));
     }
-    Ok((fact.split.clone(), next))
+    match fact.out_of_range {
+        OutOfRange::Refuse => Err(Refusal::OutOfRange { split, next, start: fact.start, end: fact.end }),
+        OutOfRange::Earliest => Ok((split, fact.start, next)),
+        OutOfRange::Latest => Ok((split, fact.end.unwrap_or(fact.start), next)),
+    }
 }
 
 fn key(split: &SplitId) -> (&str, &str, i32) {

@@ -1,7 +1,15 @@
 //! Why a job does not start. Each text says what is wrong, where, and how to mend it.
 
 use super::SplitId;
-use crate::checkpoint::MetadataError;
+use crate::checkpoint::{MetadataError, StateKind};
+
+fn perhaps(to: Option<&str>) -> String {
+    to.map_or_else(String::new, |id| format!("; has it become {id}, which declares the same states? Then name it so again"))
+}
+
+fn among(states: &[String]) -> String {
+    if states.is_empty() { String::new() } else { format!("; it declares {}", states.join(", ")) }
+}
 
 /// A reason to stop at the start. None of them is passed over; only `--fresh` gives the old run up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,19 +141,75 @@ pub enum Refusal {
         /// Newest format that this build reads.
         known: u32,
     },
-    /// The job file has changed in what its state depends on.
+    /// An operator of the checkpoint is not in the job.
     #[error(
-        "the state in checkpoint {name} was made by another plan ({found}, now {expected}): operators, their \
-         wiring or their states have changed. \
-         Start the old job file, or from a savepoint of it, or give up the state with --fresh"
+        "operator {operator} has state in the checkpoint ({}), and the job has no operator of that id{}. Give it back, \
+         or give up all state with --fresh", .states.join(", "), perhaps(.renamed.as_deref())
     )]
-    OtherPlan {
-        /// Name in the store.
-        name: String,
-        /// Hash in the manifest.
-        found: String,
-        /// Hash of the plan now.
-        expected: String,
+    OperatorGone {
+        /// Its id.
+        operator: String,
+        /// Names of its states.
+        states: Vec<String>,
+        /// An operator of the job with the same states.
+        renamed: Option<String>,
+    },
+    /// An operator is keyed in another way, so its state belongs to other keys.
+    #[error(
+        "operator {operator} keeps its state by {stored}, the job now keys it by {now}: what is stored belongs to other keys. \
+         Set the key back, give the operator another id beside the old one, or give up all state with --fresh"
+    )]
+    OtherKey {
+        /// The operator.
+        operator: String,
+        /// The key in the checkpoint.
+        stored: String,
+        /// The key now.
+        now: String,
+    },
+    /// The component does not declare a state that the checkpoint holds.
+    #[error(
+        "operator {operator}: the checkpoint holds its state `{state}`, which its component does not declare any more{}. Declare it, \
+         or give up all state with --fresh", among(.now)
+    )]
+    StateGone {
+        /// The operator.
+        operator: String,
+        /// The state.
+        state: String,
+        /// States that are declared.
+        now: Vec<String>,
+    },
+    /// A state has become one of another kind.
+    #[error(
+        "operator {operator}: its state `{state}` is a {} state in the checkpoint, and a {} state in its component: give the new one \
+         another name, or give up all state with --fresh", .stored.as_str(), .now.as_str()
+    )]
+    OtherKind {
+        /// The operator.
+        operator: String,
+        /// The state.
+        state: String,
+        /// Kind in the checkpoint.
+        stored: StateKind,
+        /// Kind declared.
+        now: StateKind,
+    },
+    /// A state's stored values have another version.
+    #[error(
+        "operator {operator}: the values of its state `{state}` are of version {stored} in the checkpoint, its component declares version \
+         {now}, and values are not migrated: run the component that declares version {stored}, declare the new values under another \
+         name, or give up all state with --fresh"
+    )]
+    OtherVersion {
+        /// The operator.
+        operator: String,
+        /// The state.
+        state: String,
+        /// Version in the checkpoint.
+        stored: u32,
+        /// Version declared.
+        now: u32,
     },
     /// The number of shards has changed.
     #[error(

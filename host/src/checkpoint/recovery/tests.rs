@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;
-use crate::checkpoint::{FileRef, MANIFEST_FORMAT, Manifest, SplitPosition};
+use crate::checkpoint::{FileRef, MANIFEST_FORMAT, Manifest, SplitPosition, StateDescriptor};
 
 const NAME: &str = "000000000007-a-7.ckpt";
 
@@ -16,7 +16,26 @@ fn commit() -> CommitMetadata {
 
 fn kafka(partition: i32, offset: i64, metadata: CommitMetadata) -> SplitFact {
     let position = Position::Kafka(Some(Committed { offset, metadata: Ok(metadata) }));
-    SplitFact { split: split(partition), position, start: 10, end: Some(1000), pinned: false }
+    SplitFact { split: split(partition), position, start: 10, end: Some(1000), pinned: false, out_of_range: OutOfRange::Refuse }
+}
+
+fn with_states(states: &[(&str, StateKind, u32)]) -> ExpectedOperator {
+    let states = states.iter().map(|(name, kind, version)| ((*name).to_owned(), *kind, *version)).collect();
+    ExpectedOperator { id: "count".into(), key: "record".into(), states }
+}
+
+fn count() -> ExpectedOperator {
+    with_states(&[("n", StateKind::Value, 1)])
+}
+
+/// What the checkpoint knows of the operator `count`.
+fn stored() -> OperatorState {
+    let states = vec![StateDescriptor { name: "n".into(), number: 0, kind: StateKind::Value, version: 1 }];
+    OperatorState { id: "count".into(), number: 0, key: Some("record".into()), states }
+}
+
+fn with_operators(operators: Vec<ExpectedOperator>) -> Facts {
+    with(running(), |facts| facts.expected.operators = operators)
 }
 
 fn checkpoint() -> Checkpoint {
@@ -30,7 +49,7 @@ fn checkpoint() -> Checkpoint {
             incarnation: "a".into(),
             shards: 32,
             plan: "plan".into(),
-            operators: vec![],
+            operators: vec![stored()],
             files: vec![],
             splits: vec![position(0, 100), position(1, 200)],
             sinks: vec![],
@@ -43,7 +62,7 @@ fn checkpoint() -> Checkpoint {
 fn running() -> Facts {
     Facts {
         fresh: false,
-        expected: Expected { run: None, mode: Mode::Alone, plan: "plan".into(), shards: 32 },
+        expected: Expected { run: None, mode: Mode::Alone, shards: 32, operators: vec![count()] },
         splits: vec![kafka(0, 100, commit()), kafka(1, 200, commit())],
         single: None,
         manifests: [(NAME.to_owned(), ManifestFact::Found(Box::new(checkpoint())))].into(),
@@ -145,9 +164,36 @@ fn starts_and_resumes() {
             }),
             Resumes(7, true, &[100, 200]),
         ),
+        (
+            "an operator and a state were added",
+            with_operators(vec![
+                with_states(&[("sum", StateKind::Map, 3), ("n", StateKind::Value, 1)]),
+                ExpectedOperator { id: "new".into(), ..count() },
+            ]),
+            Resumes(7, true, &[100, 200]),
+        ),
+        (
+            "a checkpoint that knows no keys",
+            with_manifest(|c| c.manifest.operators.iter_mut().for_each(|o| o.key = None)),
+            Resumes(7, true, &[100, 200]),
+        ),
         ("the marker is lost", with(running(), |facts| facts.marker = None), Resumes(7, true, &[100, 200])),
         ("bound to that run", with(running(), |facts| facts.expected.run = Some("r".into())), Resumes(7, true, &[100, 200])),
         ("rule 16: a new partition starts at its beginning", added(false), Resumes(7, true, &[100, 200, 10])),
+        (
+            "records are gone, and the job goes on with the oldest",
+            with(running(), |facts| {
+                (facts.splits[0].start, facts.splits[0].out_of_range) = (150, OutOfRange::Earliest);
+            }),
+            Resumes(7, true, &[150, 200]),
+        ),
+        (
+            "records are gone, and the job goes on with the newest",
+            with(running(), |facts| {
+                (facts.splits[0].start, facts.splits[0].out_of_range) = (150, OutOfRange::Latest);
+            }),
+            Resumes(7, true, &[1000, 200]),
+        ),
         ("all records read", with(running(), |facts| facts.splits[0].end = Some(100)), Resumes(7, true, &[100, 200])),
         ("the end is not known", with(running(), |facts| facts.splits[0].end = None), Resumes(7, true, &[100, 200])),
         ("rule 12: positions from the manifest", file_job(), Resumes(7, true, &[100, 200])),
@@ -260,7 +306,37 @@ fn checkpoints_that_do_not_fit_are_refused() {
             Refuse(|r| matches!(r, Refusal::CorruptManifest { .. }), "run s"),
         ),
         ("of another epoch", with_manifest(|c| c.manifest.epoch = 8), Refuse(|r| matches!(r, Refusal::CorruptManifest { .. }), "epoch 8")),
-        ("another plan", with_manifest(|c| c.manifest.plan = "other".into()), Refuse(|r| matches!(r, Refusal::OtherPlan { .. }), "other")),
+        ("an operator is gone", with_operators(vec![]), Refuse(|r| matches!(r, Refusal::OperatorGone { renamed: None, .. }), "count")),
+        (
+            "an operator was renamed",
+            with_operators(vec![ExpectedOperator { id: "counter".into(), ..count() }]),
+            Refuse(|r| matches!(r, Refusal::OperatorGone { renamed: Some(_), .. }), "become counter"),
+        ),
+        (
+            "an operator is keyed in another way",
+            with_operators(vec![ExpectedOperator { key: "json user".into(), ..count() }]),
+            Refuse(|r| matches!(r, Refusal::OtherKey { .. }), "by record, the job now keys it by json user"),
+        ),
+        (
+            "a state is gone",
+            with_operators(vec![with_states(&[("sum", StateKind::Value, 1)])]),
+            Refuse(|r| matches!(r, Refusal::StateGone { .. }), "`n`, which its component does not declare any more; it declares sum"),
+        ),
+        (
+            "a state is of another kind",
+            with_operators(vec![with_states(&[("n", StateKind::Map, 1)])]),
+            Refuse(|r| matches!(r, Refusal::OtherKind { .. }), "`n` is a value state in the checkpoint, and a map state"),
+        ),
+        (
+            "a state's version was raised",
+            with_operators(vec![with_states(&[("n", StateKind::Value, 2)])]),
+            Refuse(|r| matches!(r, Refusal::OtherVersion { stored: 1, now: 2, .. }), "version 1"),
+        ),
+        (
+            "a state's version was lowered",
+            with_operators(vec![with_states(&[("n", StateKind::Value, 0)])]),
+            Refuse(|r| matches!(r, Refusal::OtherVersion { stored: 1, now: 0, .. }), "version 0"),
+        ),
         (
             "other shards",
             with_manifest(|c| c.manifest.shards = 8),

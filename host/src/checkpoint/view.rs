@@ -1,0 +1,166 @@
+//! A look into a store without the job: what checkpoints there are, and what is in them. Reads only, and may do so while
+//! the job runs.
+
+use std::path::{Path, PathBuf};
+
+use super::{Checkpoint, Error, OperatorState, StateDescriptor, Store, is_object_name, restore};
+use crate::state::layout::{Prefix, split_map, split_version};
+
+/// A store that is looked at.
+#[derive(Debug)]
+pub struct View {
+    store: Store,
+}
+
+/// An entry of the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Id of the operator; empty if the manifest does not name it.
+    pub operator: &'a str,
+    /// Name of the state; empty if the manifest does not name it.
+    pub state: &'a str,
+    /// Shard of the key.
+    pub shard: u16,
+    /// The record's key.
+    pub key: &'a [u8],
+    /// The guest's key, in a map state.
+    pub map_key: Option<&'a [u8]>,
+    /// Version of the value.
+    pub version: u32,
+    /// The guest's bytes.
+    pub value: &'a [u8],
+}
+
+impl View {
+    /// The store in a folder that is there.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn open_folder(dir: &Path) -> Result<Self, Error> {
+        // Opening a store makes its folder; a look may not.
+        std::fs::read_dir(dir).map_err(|e| Error::io("read", dir, e))?;
+        Ok(Self { store: Store::open_folder(dir)? })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.store.dir().to_owned()
+    }
+
+    /// Every checkpoint of which the object is there, newest first: by run, the last one begun first, and by epoch. The
+    /// newest may not be committed yet. One that vanishes meanwhile is left out.
+    ///
+    /// # Errors
+    /// [`Error::NewerFormat`], [`Error::Corrupt`] and [`Error::Io`], with the object's name.
+    pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, Error> {
+        let mut found = Vec::new();
+        for listed in self.store.list()? {
+            // Merged files have no manifest; what begins with a dot is being put.
+            if !is_object_name(&listed.name) || listed.name.starts_with(['.', 'm']) {
+                continue;
+            }
+            match self.store.open(&listed.name).and_then(|object| Checkpoint::of(&object)) {
+                Ok(checkpoint) => found.push((listed.modified, checkpoint)),
+                Err(Error::Absent { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        found.sort_by(|(a, _), (b, _)| b.cmp(a));
+        Ok(found.into_iter().map(|(_, checkpoint)| checkpoint).collect())
+    }
+
+    /// Hands every entry of a checkpoint's state to `take`, in the order of operator, shard, state and key; how many.
+    ///
+    /// # Errors
+    /// [`Error::Absent`] when garbage collection has taken a file meanwhile, before any entry was handed out;
+    /// [`Error::Corrupt`], [`Error::NewerFormat`], [`Error::Io`]; and what `take` returns.
+    pub fn entries<E: From<Error>>(&self, checkpoint: &Checkpoint, mut take: impl FnMut(Entry<'_>) -> Result<(), E>) -> Result<u64, E> {
+        restore(&self.store, &checkpoint.files(), |key, value| {
+            let own = &checkpoint.own.name;
+            take(entry(&checkpoint.manifest.operators, key, value).ok_or_else(|| Error::corrupt(own, "an entry cannot be read", 0))?)
+        })
+    }
+}
+
+fn entry<'a>(operators: &'a [OperatorState], key: &'a [u8], value: &'a [u8]) -> Option<Entry<'a>> {
+    let (prefix, rest) = Prefix::split(key)?;
+    let operator = operators.iter().find(|operator| operator.number == prefix.operator);
+    let state = operator.and_then(|operator| operator.states.iter().find(|state| state.number == prefix.state));
+    let is_map = state.is_some_and(|state: &StateDescriptor| state.kind == super::StateKind::Map);
+    let (key, map_key) = if is_map { split_map(rest).map(|(key, map_key)| (key, Some(map_key)))? } else { (rest, None) };
+    let (version, value) = split_version(value)?;
+    Some(Entry {
+        operator: operator.map_or("", |operator| &operator.id),
+        state: state.map_or("", |state| &state.name),
+        shard: prefix.shard,
+        key,
+        map_key,
+        version,
+        value,
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{MANIFEST_FORMAT, Manifest, Mode, Names, StateKind, Writer};
+
+    fn operators() -> Vec<OperatorState> {
+        let state = |name: &str, number, kind| StateDescriptor { name: name.into(), number, kind, version: 1 };
+        let states = vec![state("sum", 0, StateKind::Value), state("seen", 1, StateKind::Map)];
+        vec![OperatorState { id: "count".into(), number: 3, key: None, states }]
+    }
+
+    #[test]
+    fn entries_are_shown_by_name_with_keys_of_maps_apart() {
+        let value = b"\x00\x03\x00\x07\x00\x00user";
+        let shown = Entry { operator: "count", state: "sum", shard: 7, key: b"user", map_key: None, version: 1, value: b"9" };
+        assert_eq!(entry(&operators(), value, b"\x019"), Some(shown));
+        let map = b"\x00\x03\x00\x07\x00\x01\x00\x04usershop";
+        let shown = Entry { state: "seen", map_key: Some(b"shop"), ..shown };
+        assert_eq!(entry(&operators(), map, b"\x019"), Some(shown));
+        assert_eq!(entry(&operators(), b"short", b"\x019"), None);
+    }
+
+    #[test]
+    fn checkpoints_come_newest_first_and_a_newer_format_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_folder(folder.path()).unwrap();
+        let mut names = Names::new("a").unwrap();
+        let mut put = |epoch, format| {
+            let manifest = Manifest {
+                format,
+                run: "r".into(),
+                mode: Mode::Alone,
+                epoch,
+                incarnation: "a".into(),
+                shards: 4,
+                plan: "p".into(),
+                operators: operators(),
+                files: vec![],
+                splits: vec![],
+                sinks: vec![],
+            };
+            let name = names.epoch(epoch);
+            let mut writer = Writer::new(&name, Vec::new());
+            writer.append(b"\x00\x03\x00\x07\x00\x00user", Some(b"\x019")).unwrap();
+            store.put_if_absent(&name, &writer.finish(&manifest.to_json().unwrap()).unwrap().sink).unwrap();
+        };
+        put(1, 1);
+        put(2, MANIFEST_FORMAT);
+        let view = View::open_folder(folder.path()).unwrap();
+        let checkpoints = view.checkpoints().unwrap();
+        assert_eq!(checkpoints.iter().map(|c| c.manifest.epoch).collect::<Vec<_>>(), [2, 1]);
+        let mut seen = 0;
+        let count = view.entries(checkpoints.first().unwrap(), |entry| {
+            seen += entry.value.len();
+            Ok::<(), Error>(())
+        });
+        assert_eq!((count.unwrap(), seen), (1, 1));
+        put(3, MANIFEST_FORMAT + 1);
+        assert!(matches!(view.checkpoints(), Err(Error::NewerFormat { .. })));
+        assert!(View::open_folder(&folder.path().join("absent")).is_err() && !folder.path().join("absent").exists());
+    }
+}
