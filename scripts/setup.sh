@@ -3,7 +3,8 @@
 # Safe to run again: with nothing missing it ends in under a second.
 #
 #   setup.sh            to build
-#   setup.sh --kafka    to build, and to run the tests and the demo with Kafka
+#   setup.sh --kafka    to build, and to run the demo with Kafka
+#   setup.sh --tests    to build, and to run the tests: with Kafka and Prometheus
 #   setup.sh --lint     to build, and shellcheck and cargo-deny
 #
 # WEIR_ROCKSDB=source compiles RocksDB with the host instead of taking the library from its Maven jar.
@@ -103,6 +104,21 @@ fetch_rocksdb() {
   mv "$ROCKSDB_LIB_DIR/librocksdb.so.new" "$ROCKSDB_LIB_DIR/librocksdb.so"
 }
 
+# The program only, out of Debian's package: installing that would start a service.
+prometheus_ready() { [ -x "$WEIR_CACHE/prometheus/promtool" ]; }
+
+fetch_prometheus() {
+  local scratch
+  scratch=$(mktemp -d)
+  # shellcheck disable=SC2064 # the folder of this call
+  trap "rm -rf '$scratch'" EXIT
+  chmod 755 "$scratch"
+  (cd "$scratch" && apt-get download -qq prometheus > /dev/null) || (as_root apt-get update -qq && cd "$scratch" && apt-get download -qq prometheus > /dev/null)
+  dpkg-deb -x "$scratch"/prometheus_*.deb "$scratch/package"
+  mkdir -p "$WEIR_CACHE/prometheus"
+  mv "$scratch/package/usr/bin/prometheus" "$scratch/package/usr/bin/promtool" "$WEIR_CACHE/prometheus/"
+}
+
 # A debug build: it is run a few times a day and compiled on every new machine.
 install_cargo_deny() {
   CARGO_TARGET_DIR=$WEIR_CACHE/tools/target cargo install cargo-deny --version "$cargo_deny_version" --locked \
@@ -113,12 +129,17 @@ install_cargo_deny() {
 cargo_deny_ready() { [ -x "$WEIR_CACHE/tools/bin/cargo-deny" ]; }
 
 need_kafka=no
+need_prometheus=no
 need_lint=no
 for argument in "$@"; do
   case $argument in
     --kafka) need_kafka=yes ;;
+    --tests)
+      need_kafka=yes
+      need_prometheus=yes
+      ;;
     --lint) need_lint=yes ;;
-    *) die "unknown argument $argument; known: --kafka, --lint" ;;
+    *) die "unknown argument $argument; known: --kafka, --tests, --lint" ;;
   esac
 done
 need_java=$need_kafka
@@ -132,6 +153,7 @@ else
 fi
 rocksdb_ready || timed "fetching RocksDB $WEIR_ROCKSDB_VERSION (92 MB)" fetch_rocksdb
 if [ $need_kafka = yes ]; then tests/kafka/kafka.sh fetch; fi
+if [ $need_prometheus = yes ] && ! prometheus_ready; then timed "fetching Prometheus (19 MB)" fetch_prometheus; fi
 if [ $need_lint = yes ] && ! cargo_deny_ready; then
   timed "compiling cargo-deny $cargo_deny_version" install_cargo_deny
 fi

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/env.sh
 source scripts/env.sh
-scripts/setup.sh --kafka
+scripts/setup.sh --tests
 scripts/build.sh
 
 status=0

@@ -1,12 +1,21 @@
 //! Every metric of the host: names, labels, and what a progress line needs of them.
 
-use crate::plan::Plan;
+use crate::{clock, plan::Plan};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use std::sync::{Mutex, PoisonError, atomic::AtomicU64};
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+type Seconds = Counter<f64, AtomicU64>;
+type Labels<const N: usize> = [(&'static str, String); N];
 
 /// Counters of one operator.
 #[derive(Clone, Default)]
@@ -15,6 +24,7 @@ pub struct OperatorMetrics {
     records_out: Counter,
     calls: Counter,
     faults: Counter,
+    fuel: Counter,
 }
 
 impl OperatorMetrics {
@@ -26,8 +36,9 @@ impl OperatorMetrics {
         self.records_out.inc_by(records as u64);
     }
 
-    pub(crate) fn call(&self) {
+    pub(crate) fn call(&self, fuel: u64) {
         self.calls.inc();
+        self.fuel.inc_by(fuel);
     }
 
     pub(crate) fn fault(&self) {
@@ -49,6 +60,47 @@ impl EdgeMetrics {
     }
 }
 
+/// How a worker spends its time, and when it was last seen to go on.
+pub struct WorkerMetrics {
+    busy: Seconds,
+    blocked: Seconds,
+    idle: Seconds,
+    begun: Instant,
+    /// Milliseconds since `begun`, and one; 0 while it does not run.
+    seen: AtomicU64,
+}
+
+impl WorkerMetrics {
+    /// The worker goes on, or waits for something outside of it.
+    pub(crate) fn beat(&self) {
+        let seen = u64::try_from(clock::since(self.begun).as_millis()).unwrap_or(u64::MAX - 1);
+        self.seen.store(seen + 1, Ordering::Relaxed);
+    }
+
+    /// The worker has ended.
+    pub(crate) fn end(&self) {
+        self.seen.store(0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn busy(&self, time: Duration) {
+        self.busy.inc_by(time.as_secs_f64());
+    }
+
+    pub(crate) fn blocked(&self, time: Duration) {
+        self.blocked.inc_by(time.as_secs_f64());
+    }
+
+    pub(crate) fn idle(&self, time: Duration) {
+        self.idle.inc_by(time.as_secs_f64());
+    }
+
+    /// For how long it has not been seen.
+    fn unseen(&self) -> Option<Duration> {
+        let seen = self.seen.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(clock::since(self.begun).saturating_sub(Duration::from_millis(seen)))
+    }
+}
+
 /// All metrics of a job. Cheap to update from any thread.
 pub struct JobMetrics {
     registry: Mutex<Registry>,
@@ -64,7 +116,10 @@ pub struct JobMetrics {
     checkpoints: Counter,
     checkpoint_bytes: Counter,
     checkpoint_seconds: Histogram,
-    busy_seconds: Counter<f64, AtomicU64>,
+    disk_bytes: Gauge,
+    partition_lag: Family<Labels<2>, Gauge>,
+    worker_time: Family<Labels<2>, Seconds>,
+    workers: Mutex<Vec<Arc<WorkerMetrics>>>,
 }
 
 /// What a progress line shows.
@@ -109,7 +164,10 @@ impl JobMetrics {
             checkpoints: Counter::default(),
             checkpoint_bytes: Counter::default(),
             checkpoint_seconds: Histogram::new([0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]),
-            busy_seconds: Counter::default(),
+            disk_bytes: Gauge::default(),
+            partition_lag: Family::default(),
+            worker_time: Family::default(),
+            workers: Mutex::default(),
             registry: Mutex::default(),
         };
         this.lag.set(-1);
@@ -121,7 +179,11 @@ impl JobMetrics {
         registry.register("checkpoints", "Committed epochs that wrote a checkpoint", this.checkpoints.clone());
         registry.register_with_unit("checkpoint_written", "Bytes of checkpoint objects", Unit::Bytes, this.checkpoint_bytes.clone());
         registry.register_with_unit("checkpoint_duration", "Barrier to commit", Unit::Seconds, this.checkpoint_seconds.clone());
-        registry.register_with_unit("worker_busy", "Time in which workers moved records", Unit::Seconds, this.busy_seconds.clone());
+        registry.register_with_unit("state_disk", "Keyed state in RocksDB's files", Unit::Bytes, this.disk_bytes.clone());
+        let lag = "Records of a partition not yet read";
+        registry.register("source_partition_lag_records", lag, this.partition_lag.clone());
+        let time = "Time of a worker: busy with records, blocked by sinks, commits or other workers, idle";
+        registry.register_with_unit("worker_time", time, Unit::Seconds, this.worker_time.clone());
         Self { registry: Mutex::new(registry), ..this }
     }
 
@@ -154,8 +216,34 @@ impl JobMetrics {
         self.restarts.inc();
     }
 
-    pub(crate) fn busy(&self, time: std::time::Duration) {
-        self.busy_seconds.inc_by(time.as_secs_f64());
+    pub(crate) fn set_partition_lag(&self, topic: &str, partition: i32, lag: i64) {
+        let labels = [("topic", topic.to_owned()), ("partition", partition.to_string())];
+        self.partition_lag.get_or_create(&labels).set(lag);
+    }
+
+    pub(crate) fn set_disk_bytes(&self, bytes: u64) {
+        self.disk_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// The workers of an attempt.
+    pub(crate) fn workers(&self, count: usize) -> Vec<Arc<WorkerMetrics>> {
+        let worker = |index: usize| {
+            let time = |state: &str| self.worker_time.get_or_create(&[("worker", index.to_string()), ("state", state.to_owned())]).clone();
+            let (busy, blocked, idle) = (time("busy"), time("blocked"), time("idle"));
+            Arc::new(WorkerMetrics { busy, blocked, idle, begun: clock::monotonic(), seen: AtomicU64::new(0) })
+        };
+        let workers: Vec<_> = (0..count).map(worker).collect();
+        *self.workers.lock().unwrap_or_else(PoisonError::into_inner) = workers.clone();
+        workers
+    }
+
+    /// A worker that has stood still for longer than `limit`, and for how long. Waiting for a sink, a commit, other
+    /// workers or records is not standing still.
+    #[must_use]
+    pub fn standing_still(&self, limit: Duration) -> Option<(usize, Duration)> {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let still = workers.iter().enumerate().filter_map(|(index, worker)| Some((index, worker.unseen()?)));
+        still.filter(|(_, time)| *time > limit).max_by_key(|(_, time)| *time)
     }
 
     /// The epoch from which the job goes on.
@@ -163,7 +251,7 @@ impl JobMetrics {
         self.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn committed(&self, epoch: u64, bytes: usize, took: std::time::Duration) {
+    pub(crate) fn committed(&self, epoch: u64, bytes: usize, took: Duration) {
         self.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
         if bytes > 0 {
             self.checkpoints.inc();
@@ -221,8 +309,10 @@ fn register_operators<'i>(registry: &mut Registry, ids: impl Iterator<Item = &'i
     let outs = all("records_out", "Records that it emitted");
     let calls = all("calls", "Calls of its component");
     let faults = all("faults", "Records that it could not process");
-    let zipped = ins.zip(outs).zip(calls.zip(faults));
-    zipped.map(|((records_in, records_out), (calls, faults))| OperatorMetrics { records_in, records_out, calls, faults }).collect()
+    let fuel = all("fuel", "Fuel that its calls consumed, about one a WebAssembly instruction");
+    let zipped = ins.zip(outs).zip(calls.zip(faults)).zip(fuel);
+    let metrics = |(((records_in, records_out), (calls, faults)), fuel)| OperatorMetrics { records_in, records_out, calls, faults, fuel };
+    zipped.map(metrics).collect()
 }
 
 fn register_edges<'i>(registry: &mut Registry, kind: &'static str, ids: impl Iterator<Item = &'i str> + Clone) -> Vec<EdgeMetrics> {

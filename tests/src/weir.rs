@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -164,6 +166,25 @@ impl Run {
         self.child.id()
     }
 
+    /// What its monitoring port answers: status and body. Waits until the port is open.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let answer = wait::for_some(Duration::from_secs(60), || self.try_get(path));
+        answer.unwrap_or_else(|| panic!("no answer from the monitoring port; stderr:\n{}", self.stderr()))
+    }
+
+    /// The same; `None` while nothing answers.
+    pub fn try_get(&self, path: &str) -> Option<(u16, String)> {
+        http_get(&self.metrics_address()?, path)
+    }
+
+    /// Host and port of the monitoring port, once it is open.
+    pub fn metrics_address(&self) -> Option<String> {
+        let stderr = self.stderr();
+        let begin = stderr.find("http://")? + "http://".len();
+        Some(stderr[begin..].split('/').next()?.to_owned())
+    }
+
     /// The names of its threads.
     #[track_caller]
     pub fn threads(&self) -> Vec<String> {
@@ -268,6 +289,16 @@ impl Drop for Run {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Status and body of what an address answers; `None` when nothing does. HTTP 1.0, so that the body comes in one piece.
+pub fn http_get(address: &str, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: test\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
 /// How a run ended.

@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,7 +12,7 @@ use weir_tests::guests;
 use weir_tests::job::{Job, operator};
 use weir_tests::records::Record;
 use weir_tests::wait;
-use weir_tests::weir::{Folder, Run, code};
+use weir_tests::weir::{Folder, code};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -86,18 +84,6 @@ fn with_secrets(name: &str, input: &str, output: &str, folder: &Folder) -> Job {
         .runtime(json!({ "metricsPort": 0 }))
 }
 
-fn scraped(run: &Run) -> String {
-    let line = wait::for_some(DEADLINE, || run.stderr().lines().find(|line| line.contains("/metrics")).map(str::to_owned));
-    let line = line.expect("the address of the metrics");
-    let at = line.find("127.0.0.1:").expect("an address");
-    let address: String = line[at..].chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
-    let mut stream = TcpStream::connect(&address).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
-}
-
 fn assert_no_canary(what: &str, bytes: &[u8]) {
     let found = bytes.windows(CANARY.len()).any(|window| window == CANARY.as_bytes());
     assert!(!found, "the secret stands in {what}:\n{}", String::from_utf8_lossy(bytes));
@@ -127,7 +113,7 @@ fn a_secret_is_in_no_log_check_metric_error_dead_letter_or_state() {
         run.assert_running();
         broker().is_at_end(&job.group(), &input)
     });
-    assert_no_canary("the metrics", scraped(&run).as_bytes());
+    assert_no_canary("the metrics", run.get("/metrics").1.as_bytes());
     run.terminate();
     run.wait(DEADLINE).expect(code::OK);
     for format in ["text", "mermaid", "json"] {

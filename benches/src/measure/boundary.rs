@@ -64,7 +64,7 @@ impl Call {
         let limits = limits();
         let path: &Path = &guest(name)?;
         let loaded = Loaded::load(engine, name, path, "{}".into(), limits.clone())?;
-        let context = InstanceContext { numbers: Arc::default(), splits: Arc::default(), metrics: None };
+        let context = InstanceContext { job: "bench".into(), numbers: Arc::default(), splits: Arc::default(), metrics: None };
         Ok(Self { instance: Instance::new(Arc::new(loaded), context), limits, ports: vec![Batch::default()] })
     }
 

@@ -83,6 +83,9 @@ pub struct Run {
     /// Port of /metrics, /healthz and /readyz, instead of `spec.runtime.metricsPort`; 0 takes a free one and prints it
     #[arg(long, value_name = "PORT")]
     pub metrics_port: Option<u16>,
+    /// Seconds after which a worker that does not go on makes /healthz fail
+    #[arg(long, hide = true, default_value_t = 30)]
+    pub still_after: u64,
     /// How log lines are written to stderr
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     pub log_format: logging::Format,

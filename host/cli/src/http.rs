@@ -16,6 +16,8 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub struct Probes {
     /// All metrics as OpenMetrics text.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// Whether every worker goes on; otherwise which one does not.
+    pub alive: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Whether the job is processing; otherwise what it is doing instead.
     pub ready: Box<dyn Fn() -> Result<(), &'static str> + Send + Sync>,
 }
@@ -39,9 +41,11 @@ async fn metrics(State(probes): State<Arc<Probes>>) -> Response {
     ([(header::CONTENT_TYPE, OPEN_METRICS)], (probes.metrics)()).into_response()
 }
 
-/// Alive is who answers: a job that cannot go on ends its process.
-async fn health() -> Response {
-    json(StatusCode::OK, &serde_json::json!({ "status": "ok" }))
+async fn health(State(probes): State<Arc<Probes>>) -> Response {
+    match (probes.alive)() {
+        Ok(()) => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
+        Err(reason) => json(StatusCode::SERVICE_UNAVAILABLE, &serde_json::json!({ "status": "standing still", "reason": reason })),
+    }
 }
 
 async fn readiness(State(probes): State<Arc<Probes>>) -> Response {
@@ -78,6 +82,7 @@ mod tests {
             let seen = ready.clone();
             let probes = Probes {
                 metrics: Box::new(|| "weir_epoch 3\n# EOF\n".into()),
+                alive: Box::new(|| Ok(())),
                 ready: Box::new(move || if seen.load(Ordering::SeqCst) { Ok(()) } else { Err("restoring") }),
             };
             let (stop, stopped) = oneshot::channel::<()>();

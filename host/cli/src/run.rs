@@ -57,14 +57,15 @@ pub fn run(args: &args::Run, surroundings: Settings, terminal: &Terminal) -> Res
     };
     let metrics = Metrics::default();
     let voice = Voice { terminal: terminal.clone(), format: args.log_format, live: is_live(&job, args.log_format) };
-    let listener = listen(&job, args, &voice)?.map(|listener| (listener, probes(&metrics)));
+    let control = Control::new();
+    let still = Duration::from_secs(args.still_after);
+    let listener = listen(&job, args, &voice)?.map(|listener| (listener, probes(&metrics, &control, still)));
     // Room for more signals than anybody sends: one that finds no place is one of many.
     let (events, received) = sync_channel(16);
     let signals = events.clone();
     let edge = Edge::start(listener, move || drop(signals.try_send(Event::Signal)));
     let _edge = edge.map_err(|e| Failure::world(format_args!("cannot listen for signals: {e}")))?;
 
-    let control = Control::new();
     let name = job.metadata.name.clone();
     let thread = start(job, settings, metrics.clone(), control.clone(), events)?;
     let watch = Watch { name, control, metrics, voice, begun: Instant::now() };
@@ -99,13 +100,18 @@ fn listen(job: &Job, args: &args::Run, voice: &Voice) -> Result<Option<TcpListen
     Ok(Some(listener))
 }
 
-fn probes(metrics: &Metrics) -> Probes {
-    let (text, state) = (metrics.clone(), metrics.clone());
+fn probes(metrics: &Metrics, control: &Arc<Control>, still: Duration) -> Probes {
+    let (text, state, workers, control) = (metrics.clone(), metrics.clone(), metrics.clone(), control.clone());
     Probes {
         // What OpenMetrics says when there are no metrics.
         metrics: Box::new(move || text.get().map_or_else(|| "# EOF\n".into(), |m| m.encode())),
+        alive: Box::new(move || match workers.get().and_then(|m| m.standing_still(still)) {
+            Some((worker, time)) => Err(format!("worker {worker} has stood still for {} s", time.as_secs())),
+            None => Ok(()),
+        }),
         ready: Box::new(move || match state.get().map(|m| m.snapshot()) {
             None => Err("loading components"),
+            Some(_) if control.stopping() => Err("draining"),
             Some(snapshot) if !snapshot.ready => Err("restoring"),
             Some(_) => Ok(()),
         }),
@@ -220,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_job_whose_components_are_being_loaded_is_not_ready_and_has_no_metrics() {
-        let probes = probes(&Metrics::default());
+        let probes = probes(&Metrics::default(), &Control::new(), Duration::from_secs(30));
         assert_eq!((probes.ready)(), Err("loading components"));
         assert_eq!((probes.metrics)(), "# EOF\n");
     }

@@ -125,6 +125,11 @@ impl Files {
         Ok(())
     }
 
+    /// Bytes of RocksDB's files.
+    pub fn disk_bytes(&self) -> u64 {
+        self.disk.as_ref().map_or(0, |disk| disk.bytes())
+    }
+
     /// Whether a worker's memory is full of what is not committed yet: RocksDB holds all that is.
     pub fn wants_commit(&self, shared: &Shared) -> bool {
         let caught_up = self.disk.as_ref().is_some_and(|disk| disk.mark() >= self.epoch);

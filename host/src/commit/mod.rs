@@ -364,12 +364,20 @@ impl Coordinator {
     }
 
     fn measure(&self) {
+        self.metrics.set_disk_bytes(self.files.disk_bytes());
         let Some(consumer) = &self.consumer else { return };
         // What librdkafka does not know yet is measured next time.
         let Ok(progress) = consumer.progress() else { return };
         let next = |p: &kafka::Progress| self.splits.iter().find(|s| s.topic == p.topic && s.partition == p.partition).map(|s| s.next);
-        let lag = progress.iter().map(|p| Some((p.high? - p.position.or_else(|| next(p))?).max(0))).sum::<Option<i64>>();
-        if let Some(lag) = lag {
+        let mut all = Some(0);
+        for of in &progress {
+            let lag = of.high.zip(of.position.or_else(|| next(of))).map(|(high, position)| (high - position).max(0));
+            if let Some(lag) = lag {
+                self.metrics.set_partition_lag(&of.topic, of.partition, lag);
+            }
+            all = all.zip(lag).map(|(all, lag)| all + lag);
+        }
+        if let Some(lag) = all {
             self.metrics.set_lag(lag);
         }
     }

@@ -68,7 +68,8 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
     let mut sources = open_sources(prepared, &world, &start, &threads.threads())?;
     let mut exchanges = connect(prepared, &shared, &budget, workers);
     let mut commands = Vec::with_capacity(workers);
-    for (index, state) in states.into_iter().enumerate() {
+    let times = prepared.metrics.workers(workers);
+    for (index, (state, time)) in states.into_iter().zip(times).enumerate() {
         let (command, receiver) = bounded(CHANNEL);
         commands.push(command);
         let parts = Parts {
@@ -81,6 +82,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
             state,
             commands: receiver,
             events: events.clone(),
+            time,
         };
         threads.hand_over(index, parts);
     }
@@ -225,7 +227,8 @@ impl Drop for Threads {
 fn instances(prepared: &Prepared, numbers: &[StateNumbers], shared: &Shared) -> Result<Vec<Instance>, Error> {
     let mut instances = Vec::with_capacity(prepared.loaded.len());
     for ((loaded, numbers), metrics) in prepared.loaded.iter().zip(numbers).zip(&prepared.guest_metrics) {
-        let context = InstanceContext { numbers: Arc::new(numbers.clone()), splits: shared.splits.clone(), metrics: Some(metrics.clone()) };
+        let (job, numbers) = (prepared.plan.name.as_str().into(), Arc::new(numbers.clone()));
+        let context = InstanceContext { job, numbers, splits: shared.splits.clone(), metrics: Some(metrics.clone()) };
         let mut instance = Instance::new(loaded.clone(), context);
         instance.warm()?;
         instances.push(instance);

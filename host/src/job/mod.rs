@@ -73,7 +73,9 @@ impl Control {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    fn stopping(&self) -> bool {
+    /// Whether it was asked for.
+    #[must_use]
+    pub fn stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 }

@@ -58,6 +58,8 @@ pub struct Loaded {
 /// What instances of one operator share within a run.
 #[derive(Clone)]
 pub struct InstanceContext {
+    /// Name of the job.
+    pub job: Arc<str>,
     /// Numbers of the operator and its states.
     pub numbers: Arc<StateNumbers>,
     /// Splits of the job, by number.
@@ -110,7 +112,8 @@ impl Loaded {
             declared: Declarations::default(),
             imports,
         };
-        let (store, _) = loaded.instantiate(&InstanceContext { numbers: Arc::default(), splits: Arc::default(), metrics: None })?;
+        let (store, _) =
+            loaded.instantiate(&InstanceContext { job: "".into(), numbers: Arc::default(), splits: Arc::default(), metrics: None })?;
         loaded.declared = store.into_data().declared;
         Ok(loaded)
     }
@@ -142,8 +145,7 @@ impl Loaded {
     /// A fresh instance after `init`.
     pub(super) fn instantiate(&self, context: &InstanceContext) -> Result<(Store<HostState>, Instance), LoadError> {
         let init = |reason: String| LoadError::Init { operator: self.operator.to_string(), reason };
-        let host =
-            HostState::new(self.operator.clone(), context.numbers.clone(), context.splits.clone(), &self.limits, context.metrics.clone());
+        let host = HostState::new(self.operator.clone(), &self.limits, context);
         let mut store = Store::new(self.engine.wasmtime(), host);
         store.limiter(|host| &mut host.allowance);
         self.refuel(&mut store);

@@ -2,14 +2,14 @@
 
 use super::{
     allowance::Allowance,
-    component::Limits,
+    component::{InstanceContext, Limits},
     declared::Declarations,
     metrics::GuestMetrics,
     wasi::{self, CallClock},
     wit::imports::weir::operator as wit,
 };
 use crate::{
-    record::{Column, Headers, Origins},
+    record::{Column, Headers, Origin, Origins},
     state::{self, Most},
 };
 use std::{
@@ -52,6 +52,8 @@ pub(super) struct Call {
     pub headers: Option<Headers>,
     pub origins: Origins,
     pub rows: usize,
+    /// Where the first record of the call was read, for log lines.
+    pub first: Option<Origin>,
     pub keys: Column,
     pub shards: Vec<u16>,
     /// The worker's state, lent for the time of the call.
@@ -81,6 +83,7 @@ pub(super) struct HostState {
     pub declared: Declarations,
     pub call: Call,
     pub clock: Arc<CallClock>,
+    job: Arc<str>,
     operator: Arc<str>,
     numbers: Arc<StateNumbers>,
     splits: Arc<Vec<SplitName>>,
@@ -88,13 +91,8 @@ pub(super) struct HostState {
 }
 
 impl HostState {
-    pub fn new(
-        operator: Arc<str>,
-        numbers: Arc<StateNumbers>,
-        splits: Arc<Vec<SplitName>>,
-        limits: &Limits,
-        metrics: Option<Arc<GuestMetrics>>,
-    ) -> Self {
+    pub fn new(operator: Arc<str>, limits: &Limits, context: &InstanceContext) -> Self {
+        let InstanceContext { job, numbers, splits, metrics } = context.clone();
         let clock = Arc::new(CallClock::default());
         let (wasi, table) = wasi::context(&clock);
         Self {
@@ -105,6 +103,7 @@ impl HostState {
             declared: Declarations::default(),
             call: Call::default(),
             clock,
+            job,
             operator,
             numbers,
             splits,
@@ -113,8 +112,9 @@ impl HostState {
     }
 
     /// A call begins. What an earlier one counted and nobody kept was of an answer that was not taken.
-    pub fn begin_call(&mut self) {
+    pub fn begin_call(&mut self, first: Option<Origin>) {
         self.phase = Phase::Call;
+        self.call.first = first;
         self.allowance.begin_call();
         self.call.metrics.clear();
     }
@@ -348,7 +348,9 @@ const LOG_BYTES: usize = 4096;
 
 impl wit::log::Host for HostState {
     fn write(&mut self, level: wit::log::Level, mut message: String) -> Result<()> {
-        let operator = &*self.operator;
+        let (job, operator) = (&*self.job, &*self.operator);
+        let split = self.call.first.and_then(|first| self.splits.get(first.split as usize));
+        let (topic, partition) = (split.map(|split| split.topic.as_str()), split.map(|split| split.partition));
         let allowed = self.metrics.as_ref().is_none_or(|m| m.may_log());
         if !allowed {
             return Ok(());
@@ -357,11 +359,11 @@ impl wit::log::Host for HostState {
             message.truncate(message.floor_char_boundary(LOG_BYTES));
         }
         match level {
-            wit::log::Level::Trace => tracing::trace!(target: "guest", operator, "{message}"),
-            wit::log::Level::Debug => tracing::debug!(target: "guest", operator, "{message}"),
-            wit::log::Level::Info => tracing::info!(target: "guest", operator, "{message}"),
-            wit::log::Level::Warn => tracing::warn!(target: "guest", operator, "{message}"),
-            wit::log::Level::Error => tracing::error!(target: "guest", operator, "{message}"),
+            wit::log::Level::Trace => tracing::trace!(target: "guest", job, operator, topic, partition, "{message}"),
+            wit::log::Level::Debug => tracing::debug!(target: "guest", job, operator, topic, partition, "{message}"),
+            wit::log::Level::Info => tracing::info!(target: "guest", job, operator, topic, partition, "{message}"),
+            wit::log::Level::Warn => tracing::warn!(target: "guest", job, operator, topic, partition, "{message}"),
+            wit::log::Level::Error => tracing::error!(target: "guest", job, operator, topic, partition, "{message}"),
         }
         Ok(())
     }

@@ -56,6 +56,13 @@ impl Instance {
         self.live = None;
     }
 
+    /// Fuel that the last call of this instance has consumed.
+    #[must_use]
+    pub fn fuel_used(&self) -> u64 {
+        let left = self.live.as_ref().and_then(|(store, _)| store.get_fuel().ok());
+        left.map_or(self.loaded.limits.fuel, |left| self.loaded.limits.fuel.saturating_sub(left))
+    }
+
     /// Keeps what the last call counted: its answer was taken.
     pub fn keep_metrics(&mut self) {
         if let Some((store, _)) = &mut self.live {
@@ -156,7 +163,7 @@ impl Instance {
         let Some((store, instance)) = &mut self.live else { return Err(CallError::Fatal("no instance".into())) };
         self.loaded.refuel(store);
         let host = store.data_mut();
-        host.begin_call();
+        host.begin_call((!batch.is_empty()).then(|| batch.origins().get(0)));
         host.clock.start(now_ms, seed(batch));
         if self.loaded.wants_incoming {
             host.call.rows = batch.len();

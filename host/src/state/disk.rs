@@ -83,6 +83,12 @@ impl Disk {
         Ok(Self { db, options, folder: folder.to_owned(), mark: AtomicU64::new(0), begun: AtomicBool::new(false), writer: Mutex::new(()) })
     }
 
+    /// Bytes of its table files; 0 where RocksDB does not say.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.db.property_int_value(rocksdb::properties::TOTAL_SST_FILES_SIZE).ok().flatten().unwrap_or(0)
+    }
+
     /// The committed epoch whose state this is; 0 while nothing was written.
     #[must_use]
     pub fn mark(&self) -> u64 {

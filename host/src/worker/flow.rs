@@ -208,8 +208,13 @@ impl Flow {
     fn call(&mut self, index: usize, input: u32, batch: &Batch) -> Result<Vec<Reject>, CallError> {
         let (mut wait, start) = (RETRY_FIRST, clock::monotonic());
         loop {
-            match self.call_once(index, input, batch) {
+            let outcome = self.call_once(index, input, batch);
+            let fuel = self.nodes.get(index).map_or(0, |node| node.instance.fuel_used());
+            self.shared.metrics.operator(index).call(fuel);
+            self.output.time().beat();
+            match outcome {
                 Err(CallError::Retry(_)) if clock::since(start) < RETRY_FOR && !self.shared.is_ending() => {
+                    self.output.time().beat();
                     clock::pause(wait);
                     wait = (wait * 2).min(RETRY_LAST);
                 }
@@ -233,7 +238,6 @@ impl Flow {
             }
         };
         node.instance.keep_metrics();
-        self.shared.metrics.operator(index).call();
         Ok(raw)
     }
 

@@ -20,7 +20,7 @@ use crate::{
     clock,
     exchange::{Inbox, Outbox, Received},
     log_limit::LogLimit,
-    metrics::JobMetrics,
+    metrics::{JobMetrics, WorkerMetrics},
     operator::{Instance, SplitName},
     plan::Plan,
     record::Batch,
@@ -148,6 +148,8 @@ pub(crate) struct Parts {
     pub state: state::Store,
     pub commands: Receiver<Command>,
     pub events: Sender<Event>,
+    /// How it spends its time.
+    pub time: Arc<WorkerMetrics>,
 }
 
 /// One worker.
@@ -170,11 +172,13 @@ pub(crate) struct Worker {
     /// Bytes of state last told to the metrics.
     told_bytes: i64,
     turns: u32,
+    /// Whether the last turn could take in nothing new: a sink, a commit or other workers have to go on first.
+    held_up: bool,
 }
 
 impl Worker {
     pub fn new(parts: Parts) -> Self {
-        let Parts { index, shared, instances, exchanges, sources, sinks, state, commands, events } = parts;
+        let Parts { index, shared, instances, exchanges, sources, sinks, state, commands, events, time } = parts;
         let (outboxes, inboxes): (Vec<_>, Vec<_>) = exchanges.into_iter().map(Option::unzip).unzip();
         let mut nodes = Vec::with_capacity(instances.len());
         for ((instance, outbox), plan) in instances.into_iter().zip(outboxes).zip(&shared.plan.operators) {
@@ -183,7 +187,7 @@ impl Worker {
         }
         let mut downstream_first: Vec<_> = shared.plan.keyed().map(|(i, o)| (i, o.stage)).collect();
         downstream_first.sort_by_key(|(_, stage)| std::cmp::Reverse(*stage));
-        let output = Output::new(shared.clone(), sinks);
+        let output = Output::new(shared.clone(), sinks, time);
         let flow = Flow { shared: shared.clone(), nodes, output, state: Some(Box::new(state)) };
         Self {
             index,
@@ -201,6 +205,7 @@ impl Worker {
             dirty: 0,
             told_bytes: 0,
             turns: 0,
+            held_up: false,
         }
     }
 
@@ -213,6 +218,7 @@ impl Worker {
             inbox.set_senders(threads);
         }
         loop {
+            self.flow.output.time().beat();
             match self.turn() {
                 Ok(true) => {}
                 Ok(false) => self.sleep(),
@@ -224,13 +230,15 @@ impl Worker {
                 }
             }
         }
+        self.flow.output.time().end();
         self.shared.metrics.state_bytes_changed(-self.told_bytes);
     }
 
     /// One turn; true when something was done.
     fn turn(&mut self) -> Result<bool, Error> {
         self.obey()?;
-        if self.flow.output.is_full() {
+        self.held_up = self.flow.output.is_full();
+        if self.held_up {
             // What others wait for still goes out, a barrier above all: the commit that makes room may depend on it.
             self.push_out(0);
             self.outboxes(Outbox::wake);
@@ -239,7 +247,8 @@ impl Worker {
         let start = clock::monotonic();
         let mut did = self.drain()?;
         did |= self.advance_barrier()?;
-        if self.barrier.is_none() && self.push_out(0) && !self.over_budget()? {
+        self.held_up = self.barrier.is_some() || !self.push_out(0) || self.over_budget()?;
+        if !self.held_up {
             did |= self.read()?;
         }
         // Now and then also while busy: a lane that fills slowly must not wait for the next barrier.
@@ -389,7 +398,9 @@ impl Worker {
 
     /// Tells the coordinator how much has changed, and gives back memory now and then.
     fn account(&mut self, start: Instant) {
-        self.shared.metrics.busy(clock::since(start));
+        let waited = self.flow.output.take_waited();
+        self.flow.output.time().blocked(waited);
+        self.flow.output.time().busy(clock::since(start).saturating_sub(waited));
         self.turns += 1;
         let Some(state) = &self.flow.state else { return };
         let dirty = state.dirty_bytes();
@@ -428,6 +439,9 @@ impl Worker {
 
     fn sleep(&self) {
         let wake = self.sources.iter().filter_map(SourceReader::next_wake).min().unwrap_or(IDLE);
+        let begin = clock::monotonic();
         std::thread::park_timeout(wake.min(IDLE));
+        let (time, slept) = (self.flow.output.time(), clock::since(begin));
+        if self.held_up { time.blocked(slept) } else { time.idle(slept) }
     }
 }

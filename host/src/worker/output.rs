@@ -2,7 +2,9 @@
 
 use super::{Error, Shared};
 use crate::{
+    clock,
     kafka::{Outbox, OutputProducer, ProduceError, TopicHandle},
+    metrics::WorkerMetrics,
     record::Batch,
     sink::LocalSink,
 };
@@ -38,11 +40,25 @@ pub(super) struct Output {
     held_bytes: usize,
     spare: Vec<Batch>,
     outbox: Outbox,
+    time: Arc<WorkerMetrics>,
+    /// How long it has waited for room since that was last asked for.
+    waited: Duration,
 }
 
 impl Output {
-    pub fn new(shared: Arc<Shared>, sinks: Vec<SinkWriter>) -> Self {
-        Self { shared, sinks, held: None, held_bytes: 0, spare: Vec::new(), outbox: Outbox::new() }
+    pub fn new(shared: Arc<Shared>, sinks: Vec<SinkWriter>, time: Arc<WorkerMetrics>) -> Self {
+        let (spare, outbox, waited) = (Vec::new(), Outbox::new(), Duration::ZERO);
+        Self { shared, sinks, held: None, held_bytes: 0, spare, outbox, time, waited }
+    }
+
+    /// The worker's times.
+    pub fn time(&self) -> &WorkerMetrics {
+        &self.time
+    }
+
+    /// How long it has waited for room in a sink since the last call of this.
+    pub fn take_waited(&mut self) -> Duration {
+        std::mem::take(&mut self.waited)
     }
 
     /// Writes a batch, or holds it back.
@@ -104,7 +120,10 @@ impl Output {
             if self.shared.aborted.load(Ordering::Relaxed) {
                 return Err(Error::Stopped);
             }
+            let begin = clock::monotonic();
             std::thread::park_timeout(QUEUE_FULL_WAIT);
+            self.waited += clock::since(begin);
+            self.time.beat();
         }
     }
 

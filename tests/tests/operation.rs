@@ -1,0 +1,245 @@
+//! What an operator sees of a running job: probes, metrics, logs, and Prometheus over them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use weir_tests::broker::broker;
+use weir_tests::counting::Counting;
+use weir_tests::job::{Job, operator};
+use weir_tests::records::{self, Record};
+use weir_tests::wait;
+use weir_tests::weir::{Folder, Run, code};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Samples of a scrape: name with labels, and value.
+fn samples(run: &Run) -> BTreeMap<String, f64> {
+    let text = run.get("/metrics").1;
+    let sample = |line: &str| {
+        let (name, value) = line.rsplit_once(' ')?;
+        Some((name.to_owned(), value.parse().ok()?))
+    };
+    text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect()
+}
+
+/// Names of metrics, as their families are declared.
+fn families(run: &Run) -> BTreeSet<String> {
+    run.get("/metrics").1.lines().filter_map(|line| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned())).collect()
+}
+
+/// A job whose only worker is in a call for this long, once it has met its second record.
+fn in_a_long_call(folder: &Folder, deadline: &str) -> Job {
+    let records: Vec<Record> = ["fine", "strike", "fine"].map(|value| Record::keyed("k", value)).into();
+    records::write(&folder.path("in.ndjson"), &records);
+    // Endless for the deadline's time; there is fuel for more.
+    let limits = json!({ "fuel": 1_000_000_000_000_u64, "deadline": deadline });
+    let loops = json!({ "key": "record", "config": { "do": "loop" }, "limits": limits });
+    Job::new("long-call")
+        .source("in", json!({ "file": { "path": "in.ndjson", "format": "ndjson" } }))
+        .operator(operator("hostile", "hostile", "in", loops))
+        .sink("out", &["hostile"], json!({ "blackhole": {} }))
+        .runtime(json!({ "metricsPort": 0, "workers": 1, "giveUpAfter": "1s" }))
+}
+
+fn await_still(run: &Run) -> String {
+    let answer = wait::for_some(DEADLINE, || Some(run.try_get("/healthz")?).filter(|(status, _)| *status == 503));
+    answer.expect("health fails").1
+}
+
+#[test]
+fn a_job_is_ready_while_it_runs_and_not_while_it_drains() {
+    let folder = Folder::new();
+    let mut run = folder.start(&in_a_long_call(&folder, "5s"), &["--still-after", "1"]);
+    wait::until("ready", DEADLINE, || run.get("/readyz").0 == 200);
+    await_still(&run);
+    run.terminate();
+    wait::until("draining", DEADLINE, || run.get("/readyz") == (503, r#"{"reason":"draining","status":"not ready"}"#.to_owned()));
+}
+
+#[test]
+fn health_is_good_until_a_worker_stands_still_which_it_names() {
+    let folder = Folder::new();
+    let run = folder.start(&in_a_long_call(&folder, "6s"), &["--still-after", "2"]);
+    assert_eq!(run.get("/healthz").0, 200);
+    let text = await_still(&run);
+    assert!(text.contains("worker 0 has stood still for"), "{text}");
+    // The clock decides no record's fate: the job restarts, and gives up by name.
+    run.wait(DEADLINE).expect(code::WORLD).expect_named(&["operator hostile", "longer than its deadline"]);
+}
+
+#[test]
+fn every_metric_is_read_here_moves_as_it_should_and_is_documented() {
+    let counting = Counting::new("metrics", broker());
+    let mut job = counting.job.clone();
+    job = job.operator(operator("poison", "poison", "in", json!({ "key": "record", "onError": { "deadLetter": "letters" } })));
+    job = job.operator(operator("parse", "log-parse", "in", json!({})));
+    job = job.sink("letters", &[], json!({ "file": { "path": "letters.ndjson", "format": "ndjson" } }));
+    job = job
+        .sink("nowhere", &["poison", "parse", "parse.unparsed"], json!({ "blackhole": {} }))
+        .runtime(json!({ "metricsPort": 0, "workers": 2 }));
+    let mut records: Vec<Record> = (0..999).map(|i| Record::keyed(format!("key-{}", i % 10), "12:00 WARN [x] y")).collect();
+    records.push(Record::keyed("key", "poison"));
+    broker().produce(counting.input(), &records);
+    let folder = Folder::new();
+    let mut run = folder.start(&job, &[]);
+    counting.await_end(&mut run, DEADLINE);
+    wait::until("the lag is measured", DEADLINE, || samples(&run).get("weir_source_lag_records") == Some(&0.0));
+    let seen = samples(&run);
+    let value = |name: &str| *seen.get(name).unwrap_or_else(|| panic!("no metric {name} in {seen:#?}"));
+    for (name, expected) in [
+        (r#"weir_source_records_total{source="in"}"#, 1000.0),
+        (r#"weir_operator_records_in_total{operator="count"}"#, 1000.0),
+        (r#"weir_operator_records_out_total{operator="count"}"#, 1000.0),
+        (r#"weir_operator_faults_total{operator="poison"}"#, 1.0),
+        (r#"weir_sink_records_total{sink="letters"}"#, 1.0),
+        (r#"weir_sink_records_total{sink="out"}"#, 1000.0),
+        (r#"weir_guest_parse_lines_warn_total"#, 999.0),
+        ("weir_ready", 1.0),
+        ("weir_restarts_total", 0.0),
+    ] {
+        assert_eq!(value(name), expected, "{name}");
+    }
+    for name in [
+        r#"weir_source_bytes_total{source="in"}"#,
+        r#"weir_sink_bytes_total{sink="out"}"#,
+        r#"weir_operator_calls_total{operator="count"}"#,
+        r#"weir_operator_fuel_total{operator="count"}"#,
+        r#"weir_worker_time_seconds_total{worker="0",state="idle"}"#,
+        r#"weir_worker_time_seconds_total{worker="1",state="busy"}"#,
+        "weir_epoch",
+        "weir_checkpoints_total",
+        "weir_checkpoint_written_bytes_total",
+        "weir_checkpoint_duration_seconds_count",
+        "weir_state_memory_bytes",
+    ] {
+        assert!(value(name) > 0.0, "{name} is {}", value(name));
+    }
+    let lag = format!(r#"weir_source_partition_lag_records{{topic="{}",partition="0"}}"#, counting.input());
+    assert_eq!(value(&lag), 0.0);
+    assert_eq!(value("weir_state_disk_bytes"), 0.0);
+    assert_eq!(value(r#"weir_guest_parse_log_lines_dropped_total"#), 0.0);
+
+    let documented: BTreeSet<String> = {
+        let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md")).unwrap();
+        page.split('`')
+            .filter(|word| word.starts_with("weir_"))
+            .map(|word| word.split('{').next().unwrap().trim_end_matches("_total").to_owned())
+            .collect()
+    };
+    let of_host: BTreeSet<String> = families(&run).into_iter().filter(|name| !name.starts_with("weir_guest_")).collect();
+    let documented_of_host: BTreeSet<String> = documented.into_iter().filter(|name| !name.starts_with("weir_guest_")).collect();
+    assert_eq!(of_host, documented_of_host, "metrics of the host, and those of docs/operations.md");
+    run.terminate();
+    run.wait(DEADLINE).expect(code::OK);
+}
+
+#[test]
+fn log_lines_of_a_guest_name_job_operator_and_partition() {
+    let folder = Folder::new();
+    records::write(&folder.path("in.ndjson"), &[Record::keyed("k", "strike")]);
+    let job = Job::new("logging")
+        .source("in", json!({ "file": { "path": "in.ndjson", "format": "ndjson" } }))
+        .operator(operator("loud", "hostile", "in", json!({ "key": "record", "config": { "do": "flood-log" } })))
+        .sink("out", &["loud"], json!({ "blackhole": {} }));
+    let outcome = folder.run(&job, &["--log-format", "json"], DEADLINE).expect(code::OK);
+    let lines: Vec<Value> = outcome.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let line = lines.iter().find(|line| line["target"] == "guest").unwrap_or_else(|| panic!("no line of the guest in {}", outcome.stderr));
+    let field = |name: &str| line[name].clone();
+    assert_eq!((field("job"), field("operator"), field("topic")), (json!("logging"), json!("loud"), json!("in.ndjson")));
+    assert_eq!((field("partition"), field("message"), line["level"].clone()), (json!(0), json!("flood 0"), json!("WARN")));
+}
+
+/// A running Prometheus; ends when dropped.
+struct Prometheus {
+    child: std::process::Child,
+    address: String,
+}
+
+impl Prometheus {
+    /// With the shipped configuration, whose target is replaced.
+    fn start(folder: &Folder, target: &str) -> Self {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations");
+        let config = fs::read_to_string(shipped.join("prometheus.yml")).unwrap();
+        assert!(config.contains("localhost:9464"));
+        let config = config.replace("localhost:9464", target).replace("15s", "1s");
+        fs::write(folder.path("prometheus.yml"), config).unwrap();
+        fs::copy(shipped.join("alerts.yml"), folder.path("alerts.yml")).unwrap();
+        let checked =
+            std::process::Command::new(tool("promtool")).args(["check", "config"]).arg(folder.path("prometheus.yml")).output().unwrap();
+        assert!(checked.status.success(), "{}{}", String::from_utf8_lossy(&checked.stdout), String::from_utf8_lossy(&checked.stderr));
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let child = std::process::Command::new(tool("prometheus"))
+            .arg(format!("--config.file={}", folder.path("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path("tsdb").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .stdout(fs::File::create(folder.path("prometheus.out")).unwrap())
+            .stderr(fs::File::create(folder.path("prometheus.err")).unwrap())
+            .spawn()
+            .unwrap();
+        Self { child, address }
+    }
+
+    fn query(&self, expression: &str) -> Option<Vec<Value>> {
+        let encoded: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let (status, body) = weir_tests::weir::http_get(&self.address, &format!("/api/v1/query?query={encoded}"))?;
+        let answer: Value = serde_json::from_str(&body).ok()?;
+        assert_eq!(status, 200, "{expression}: {answer}");
+        Some(answer["data"]["result"].as_array().unwrap().clone())
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A program that scripts/setup.sh has put into the cache.
+fn tool(name: &str) -> std::path::PathBuf {
+    let cache = std::env::var("WEIR_CACHE").map_or_else(|_| Path::new(&std::env::var("HOME").unwrap()).join(".cache/weir"), Into::into);
+    let path = cache.join("prometheus").join(name);
+    assert!(path.is_file(), "there is no {}: scripts/setup.sh --tests puts it there", path.display());
+    path
+}
+
+/// The expressions of the shipped dashboard with their panels.
+fn dashboard() -> Vec<(String, String)> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations/dashboard.json");
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let of_panel = |panel: &Value| {
+        let title = panel["title"].as_str().unwrap().to_owned();
+        let targets = panel["targets"].as_array().unwrap().clone();
+        targets.into_iter().map(move |target| (title.clone(), target["expr"].as_str().unwrap().replace("$__rate_interval", "10s")))
+    };
+    dashboard["panels"].as_array().unwrap().iter().flat_map(of_panel).collect()
+}
+
+#[test]
+fn prometheus_scrapes_a_job_with_the_shipped_files_and_every_panel_of_the_dashboard_shows_something() {
+    let counting = Counting::new("dashboard", broker());
+    let job = counting.job.clone().runtime(json!({ "metricsPort": 0, "workers": 1 }));
+    let load = broker().load(counting.input(), 10, 500);
+    let folder = Folder::new();
+    let mut run = folder.start(&job, &[]);
+    run.get("/metrics");
+    let prometheus = Prometheus::start(&folder, &run.metrics_address().unwrap());
+    let expressions = dashboard();
+    assert!(expressions.len() >= 10, "{expressions:?}");
+    for (panel, expression) in expressions {
+        wait::until(&format!("panel {panel}: {expression}"), DEADLINE, || {
+            run.assert_running();
+            prometheus.query(&expression).is_some_and(|found| !found.is_empty())
+        });
+    }
+    let alerting = prometheus.query("ALERTS{alertstate=\"firing\"}").unwrap();
+    assert_eq!(alerting, Vec::<Value>::new(), "alerts of a job that is well");
+    load.stop();
+    run.terminate();
+    run.wait(DEADLINE).expect(code::OK);
+}
