@@ -79,7 +79,7 @@ fn consumer_of(group: &str, report_ends: bool) -> Consumer {
 }
 
 fn limits(queue_records: u32) -> ProducerSettings {
-    ProducerSettings { client_id: "test".into(), queue_records, queue_kib: 65_536 }
+    ProducerSettings::new("test", queue_records, 65_536)
 }
 
 fn producer() -> OutputProducer {

@@ -73,7 +73,7 @@ impl Call {
         let before = thread_cpu()?;
         for _ in 0..calls {
             let raw = self.instance.transform(black_box(input), 0)?;
-            operator::assemble(raw, input, &self.limits, &mut self.ports)?;
+            operator::assemble(raw, input, &self.limits, &[], &mut self.ports)?;
             black_box(&self.ports);
         }
         Ok(thread_cpu()? - before)

@@ -310,20 +310,23 @@ fn producers(prepared: &Prepared) -> usize {
 
 fn open_sinks(prepared: &Prepared, budget: &Budget, world: &World, start: &Start, fresh: bool) -> Result<Sinks, Error> {
     let (mut writers, mut producers, mut locals) = (Vec::new(), Vec::new(), Vec::new());
-    for sink in &prepared.job.spec.sinks {
+    for (index, sink) in prepared.job.spec.sinks.iter().enumerate() {
         match sink.connector() {
             SinkConnector::Kafka(kafka) => {
                 let producer = match (kafka.delivery, world.log.outputs()) {
                     (Delivery::ExactlyOnce, Some(transactional)) => transactional.clone(),
                     _ => {
                         let cluster = world::cluster(prepared, &kafka.brokers, &kafka.properties)?;
-                        let producer = OutputProducer::new(&cluster, &world::producer_settings(prepared, budget))?;
+                        let bytes = world.message_bytes.get(index).copied().flatten().unwrap_or_default();
+                        let settings = world::producer_settings(prepared, budget, bytes, bytes);
+                        let producer = OutputProducer::new(&cluster, &settings)?;
                         producers.push(producer.clone());
                         producer
                     }
                 };
                 let topic = Arc::new(producer.topic(&kafka.topic, kafka.compression.as_str(), world::BROKER_TIMEOUT)?);
-                writers.push(SinkWriter::Kafka { producer, topic });
+                let room = world.record_bytes(index).unwrap_or(usize::MAX);
+                writers.push(SinkWriter::Kafka { producer, topic, room });
             }
             connector => {
                 let known = |c: &checkpoint::Checkpoint| c.manifest.sinks.iter().find(|s| s.sink == sink.id).map(|s| s.bytes);

@@ -5,7 +5,7 @@ use crate::{
     checkpoint::LocalCommitLog,
     clock,
     commit::{CommitLog, Discovery, KafkaLog},
-    kafka::{Cluster, CommitProducer, CommitSettings, Consumer, ConsumerSettings, Position, ProducerSettings, Watermarks},
+    kafka::{Admin, Cluster, CommitProducer, CommitSettings, Consumer, ConsumerSettings, Position, ProducerSettings, Watermarks},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,6 +15,10 @@ use std::{
 };
 use weir_spec::{Delivery, SinkConnector, SourceConnector, StartPosition};
 
+/// What a topic takes unless it is told otherwise, and where nobody may see what it was told.
+const DEFAULT_MESSAGE_BYTES: usize = 1_048_588;
+/// What a batch of one record has beside key, value and headers, at most.
+const BATCH_OVERHEAD: usize = 200;
 /// Longest wait for an answer of a broker.
 pub(super) const BROKER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -39,11 +43,18 @@ pub(super) struct World {
     pub log: CommitLog,
     pub group: String,
     pub splits: Vec<Split>,
+    /// What each sink's topic takes.
+    pub message_bytes: Vec<Option<usize>>,
     /// Where the commit stands when no Kafka source carries it.
     pub single: Option<Single>,
 }
 
 impl World {
+    /// Bytes of key, value and headers that a record of a sink may have; none where nothing limits them.
+    pub fn record_bytes(&self, sink: usize) -> Option<usize> {
+        Some(self.message_bytes.get(sink).copied()??.saturating_sub(BATCH_OVERHEAD))
+    }
+
     /// A partition that every commit to Kafka names.
     pub fn committed_place(&self) -> Option<(String, i32)> {
         let of_split = self.splits.iter().find(|s| s.bounds.is_some()).map(|s| (s.topic.clone(), s.partition));
@@ -70,8 +81,34 @@ pub(super) fn cluster(prepared: &Prepared, brokers: &str, properties: &weir_spec
     Ok(Cluster::new(brokers, properties)?)
 }
 
-pub(super) fn producer_settings(prepared: &Prepared, budget: &Budget) -> ProducerSettings {
-    ProducerSettings { client_id: format!("weir-{}", prepared.plan.name), queue_records: 1_000_000, queue_kib: budget.produce_kib }
+/// For a producer into topics of which the largest and the smallest take batches of so many bytes.
+pub(super) fn producer_settings(prepared: &Prepared, budget: &Budget, largest: usize, smallest: usize) -> ProducerSettings {
+    let settings = ProducerSettings::new(&format!("weir-{}", prepared.plan.name), 1_000_000, budget.produce_kib);
+    let batch_bytes = settings.batch_bytes.min(smallest.saturating_sub(BATCH_OVERHEAD));
+    ProducerSettings { record_bytes: largest, batch_bytes, ..settings }
+}
+
+/// What each sink's topic takes: bytes of a batch of records (`max.message.bytes`); none where there is no topic.
+///
+/// # Errors
+/// What cannot be reached.
+fn message_bytes(prepared: &Prepared) -> Result<Vec<Option<usize>>, Error> {
+    let mut admins: Vec<(Cluster, Admin)> = Vec::new();
+    let mut all = Vec::with_capacity(prepared.job.spec.sinks.len());
+    for sink in &prepared.job.spec.sinks {
+        let SinkConnector::Kafka(kafka) = sink.connector() else {
+            all.push(None);
+            continue;
+        };
+        let cluster = cluster(prepared, &kafka.brokers, &kafka.properties)?;
+        if !admins.iter().any(|(known, _)| *known == cluster) {
+            admins.push((cluster.clone(), Admin::new(&cluster, BROKER_TIMEOUT)?));
+        }
+        let Some((_, admin)) = admins.iter().find(|(known, _)| *known == cluster) else { continue };
+        let bytes = admin.max_message_bytes(&[&kafka.topic])?.into_iter().next().flatten();
+        all.push(Some(bytes.unwrap_or(DEFAULT_MESSAGE_BYTES)));
+    }
+    Ok(all)
 }
 
 /// Connects, takes the transactional id over (which fences an older process), and looks at what there is to read.
@@ -98,6 +135,7 @@ pub(super) fn look(prepared: &Prepared, budget: &Budget, dir: &Path, past: &Past
     if let Some(consumer) = &consumer {
         past.check_owner(consumer)?;
     }
+    let message_bytes = message_bytes(prepared)?;
     let single = match &place {
         None => Some(Single::Local),
         Some(CommitPlace { sink_topic: Some(topic), .. }) => Some(Single::SinkTopic(topic.clone())),
@@ -105,7 +143,7 @@ pub(super) fn look(prepared: &Prepared, budget: &Budget, dir: &Path, past: &Past
     };
     let log = match place {
         None => CommitLog::Local(LocalCommitLog::open_folder(dir)?),
-        Some(place) => CommitLog::Kafka(Box::new(take_over(prepared, budget, &group, place)?)),
+        Some(place) => CommitLog::Kafka(Box::new(take_over(prepared, budget, &group, place, &message_bytes)?)),
     };
     let mut splits = Vec::new();
     for (source, spec) in prepared.job.spec.sources.iter().enumerate() {
@@ -114,16 +152,25 @@ pub(super) fn look(prepared: &Prepared, budget: &Budget, dir: &Path, past: &Past
             (connector, _) => splits.push(local_split(source, &spec.id, connector)),
         }
     }
-    Ok(World { consumer, log, group, splits, single })
+    Ok(World { consumer, log, group, splits, message_bytes, single })
 }
 
 /// Takes the transactional id over. Before any offset is read (rule 7): from here on no older process can commit.
-fn take_over(prepared: &Prepared, budget: &Budget, group: &str, place: CommitPlace) -> Result<KafkaLog, Error> {
+fn take_over(
+    prepared: &Prepared,
+    budget: &Budget,
+    group: &str,
+    place: CommitPlace,
+    message_bytes: &[Option<usize>],
+) -> Result<KafkaLog, Error> {
     let timeout = prepared.job.spec.checkpoint.transaction_timeout.as_std();
     let producer = if place.outputs {
-        producer_settings(prepared, budget)
+        // Those of at-least-once sinks among them: a smaller batch than there could be does no harm.
+        let sizes = || message_bytes.iter().flatten().copied();
+        let default = DEFAULT_MESSAGE_BYTES;
+        producer_settings(prepared, budget, sizes().max().unwrap_or(default), sizes().min().unwrap_or(default))
     } else {
-        ProducerSettings { client_id: group.to_owned(), queue_records: 1000, queue_kib: 1024 }
+        ProducerSettings::new(group, 1000, 1024)
     };
     let settings = CommitSettings { transactional_id: group.to_owned(), transaction_timeout: timeout, producer };
     let producer = CommitProducer::init(&place.producer, &settings, clock::monotonic() + BROKER_TIMEOUT)?;

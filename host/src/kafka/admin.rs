@@ -7,7 +7,7 @@ use super::producer::{OutputProducer, ProduceError, ProducerSettings};
 use super::properties::{Cluster, topic_name};
 use crate::clock;
 use crate::record::{Batch, Origin, RowRef};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::pin::pin;
@@ -117,6 +117,25 @@ impl Admin {
         }
     }
 
+    /// The largest batch of records that each topic takes (`max.message.bytes`), in the same order; `None` where this user
+    /// may not see it.
+    ///
+    /// # Errors
+    /// The cluster does not answer in time.
+    pub fn max_message_bytes(&self, topics: &[&str]) -> Result<Vec<Option<usize>>, Error> {
+        const ACTION: &str = "describe topics";
+        let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+        let options = AdminOptions::new().request_timeout(Some(self.timeout));
+        let described = block_on(self.client.describe_configs(&resources, &options), Instant::now() + self.timeout)
+            .ok_or_else(|| self.late(ACTION))?
+            .map_err(|e| self.named(ACTION, &e))?;
+        let largest = |described: rdkafka::admin::ConfigResourceResult| {
+            let described = described.ok()?;
+            described.get("max.message.bytes")?.value.as_ref()?.parse().ok()
+        };
+        Ok(described.into_iter().map(largest).collect())
+    }
+
     /// Partitions, leaders and bounds of a topic.
     ///
     /// # Errors
@@ -144,7 +163,7 @@ impl Admin {
     /// # Errors
     /// [`Error::MissingTopic`], [`Error::Delivery`], a line too large, or not all acknowledged `timeout` after the last line.
     pub fn produce(&self, topic: &str, lines: impl Iterator<Item = Line>) -> Result<u64, Error> {
-        let settings = ProducerSettings { client_id: CLIENT.into(), queue_records: 100_000, queue_kib: 65_536 };
+        let settings = ProducerSettings::new(CLIENT, 100_000, 65_536);
         let producer = OutputProducer::new(&self.cluster, &settings)?;
         let handle = producer.topic(topic, "none", self.timeout)?;
         let mut produced = 0;

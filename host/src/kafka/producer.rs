@@ -28,6 +28,21 @@ pub struct ProducerSettings {
     pub queue_records: u32,
     /// Most KiB of values that wait for their acknowledgement.
     pub queue_kib: u32,
+    /// Bytes of the largest record.
+    pub record_bytes: usize,
+    /// Bytes of the largest batch of several records.
+    pub batch_bytes: usize,
+}
+
+/// What librdkafka puts into a message or a batch unless told otherwise.
+const DEFAULT_BYTES: usize = 1_000_000;
+
+impl ProducerSettings {
+    /// Settings for records and batches of the usual sizes.
+    #[must_use]
+    pub fn new(client_id: &str, queue_records: u32, queue_kib: u32) -> Self {
+        Self { client_id: client_id.to_owned(), queue_records, queue_kib, record_bytes: DEFAULT_BYTES, batch_bytes: DEFAULT_BYTES }
+    }
 }
 
 /// Why a record was not accepted.
@@ -98,10 +113,14 @@ impl OutputProducer {
         more_owned: &[(&str, &str)],
     ) -> Result<Self, Error> {
         let (records, kib) = (settings.queue_records.to_string(), settings.queue_kib.to_string());
+        // Between what librdkafka admits.
+        let record_bytes = settings.record_bytes.clamp(1000, 1_000_000_000).to_string();
+        let batch_bytes = settings.batch_bytes.clamp(1000, DEFAULT_BYTES).to_string();
         let defaults = [
             ("linger.ms", "2"),
             ("batch.num.messages", "100000"),
-            ("batch.size", "1000000"),
+            ("batch.size", batch_bytes.as_str()),
+            ("message.max.bytes", record_bytes.as_str()),
             ("reconnect.backoff.max.ms", "1000"),
             ("retry.backoff.ms", "10"),
             ("retry.backoff.max.ms", "1000"),

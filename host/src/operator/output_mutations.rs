@@ -260,7 +260,7 @@ fn an_accepted_answer_is_what_a_naive_decoder_reads_and_a_refused_one_is_named_b
     run(&cases, |(input, mut raw, mutations)| {
         mutations.iter().for_each(|mutation| mutate(&mut raw, mutation));
         let mut ports = vec![Batch::default(); PORTS];
-        match (assemble(raw.clone(), &input, &limits(), &mut ports), naive(&raw, &input)) {
+        match (assemble(raw.clone(), &input, &limits(), &[], &mut ports), naive(&raw, &input)) {
             (Ok(rejects), Some(expected)) => {
                 let rows: Vec<Vec<Row>> = ports.iter().map(|batch| (0..batch.len()).map(|i| read(batch, i)).collect()).collect();
                 assert_eq!(rows, expected);

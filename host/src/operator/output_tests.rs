@@ -42,7 +42,7 @@ fn values(batch: &Batch) -> Vec<&[u8]> {
 fn what_the_guest_leaves_out_is_the_parents() {
     let mut ports = vec![Batch::default()];
     for parents in [&[0, 1, 2, 3, 4][..], &[4, 2, 2], &[]] {
-        assemble(raw(parents), &input(), &limits(), &mut ports).unwrap();
+        assemble(raw(parents), &input(), &limits(), &[], &mut ports).unwrap();
         let expected: Vec<_> = parents.iter().map(|p| input().row(*p as usize).timestamp).collect();
         assert_eq!(ports[0].timestamps, expected);
         for (i, p) in parents.iter().enumerate() {
@@ -55,12 +55,12 @@ fn what_the_guest_leaves_out_is_the_parents() {
 fn records_go_to_their_ports_in_order() {
     let mut ports = vec![Batch::default(); 3];
     let answer = RawOutput { ports: vec![2, 0, 2, 1], values: texts(&["w", "x", "y", "z"]), ..raw(&[0, 0, 1, 4]) };
-    assemble(answer, &input(), &limits(), &mut ports).unwrap();
+    assemble(answer, &input(), &limits(), &[], &mut ports).unwrap();
     assert_eq!(values(&ports[0]), [b"x"]);
     assert_eq!(values(&ports[1]), [b"z"]);
     assert_eq!(values(&ports[2]), [b"w", b"y"]);
     assert_eq!(ports[2].row(1).origin, Origin { split: 1, offset: 1 });
-    assemble(raw(&[0]), &input(), &limits(), &mut ports).unwrap();
+    assemble(raw(&[0]), &input(), &limits(), &[], &mut ports).unwrap();
     assert_eq!(ports.iter().map(Batch::len).collect::<Vec<_>>(), [1, 0, 0]);
 }
 
@@ -78,7 +78,7 @@ fn a_broken_answer_is_refused_by_column_and_index() {
         (RawOutput { rejects: reject(5), ..raw(&[]) }, "rejects[0] names position 5, the batch has 5 records"),
         (raw(&[0; 101]), "101 output records for one call; the limit is 100"),
     ] {
-        let error = assemble(answer, &input(), &limits(), &mut ports).unwrap_err();
+        let error = assemble(answer, &input(), &limits(), &[], &mut ports).unwrap_err();
         assert_eq!(error.to_string(), format!("returned malformed output: {message}"));
     }
 }
@@ -99,4 +99,15 @@ fn a_state_changed_twice_or_unknown_is_refused() {
     ] {
         assert_eq!(check_change(change, 1, 2, &mut seen).unwrap_err().to_string(), format!("returned malformed output: {message}"));
     }
+}
+
+#[test]
+fn an_output_that_no_reader_of_its_port_takes_is_its_inputs_fault() {
+    let mut ports = vec![Batch::default(); 2];
+    let answer = || RawOutput { ports: vec![0, 1, 0], values: texts(&["1234", "1234", "12"]), ..raw(&[0, 1, 3]) };
+    // A key of one byte beside each value; the limit of a port is for that port only.
+    assert!(assemble(answer(), &input(), &limits(), &[5, 5], &mut ports).is_ok());
+    let error = assemble(answer(), &input(), &limits(), &[5, 4], &mut ports).unwrap_err();
+    assert!(matches!(&error, CallError::Rejected(Reject { position: 1, .. })), "{error}");
+    assert!(assemble(answer(), &input(), &limits(), &[usize::MAX], &mut ports).is_ok());
 }

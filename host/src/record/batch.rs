@@ -119,6 +119,12 @@ impl Headers {
         self.offsets.len() - 1
     }
 
+    /// Bytes of all names and values.
+    #[must_use]
+    pub fn data_len(&self) -> usize {
+        self.names.data_len() + self.values.data_len()
+    }
+
     /// True without records.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -35,6 +35,8 @@ pub(super) struct Node {
     pub outbox: Option<Outbox>,
     /// Answers of the last call, per port.
     ports: Vec<Batch>,
+    /// Per port the bytes that a record may have.
+    room: Vec<usize>,
     /// Part of a batch that is too large for one call.
     piece: Batch,
     /// Records under a new key, on their way into this operator on the only worker.
@@ -42,9 +44,9 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub fn new(instance: Instance, keyed: Option<(KeyBy, Keyed)>, outbox: Option<Outbox>) -> Self {
+    pub fn new(instance: Instance, keyed: Option<(KeyBy, Keyed)>, outbox: Option<Outbox>, room: Vec<usize>) -> Self {
         let ports = vec![Batch::default(); instance.loaded().declared().ports.len() + 1];
-        Self { instance, keyed, outbox, ports, piece: Batch::default(), rekeyed: Batch::default() }
+        Self { instance, keyed, outbox, ports, room, piece: Batch::default(), rekeyed: Batch::default() }
     }
 }
 
@@ -230,11 +232,11 @@ impl Flow {
         }
         let raw = match (node.instance.loaded().kind(), &mut node.keyed) {
             (FunctionKind::Process, Some((_, keyed))) => {
-                keyed.call(&mut node.instance, &mut self.state, &self.shared, input, batch, &mut node.ports)?
+                keyed.call(&mut node.instance, &mut self.state, &self.shared, input, batch, (&node.room, &mut node.ports))?
             }
             _ => {
                 let raw = node.instance.transform(batch, clock::now_ms())?;
-                operator::assemble(raw, batch, node.instance.loaded().limits(), &mut node.ports)?
+                operator::assemble(raw, batch, node.instance.loaded().limits(), &node.room, &mut node.ports)?
             }
         };
         node.instance.keep_metrics();

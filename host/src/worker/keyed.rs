@@ -46,12 +46,12 @@ impl Keyed {
         shared: &Shared,
         input: u32,
         batch: &Batch,
-        ports: &mut [Batch],
+        (room, ports): (&[usize], &mut [Batch]),
     ) -> Result<Vec<Reject>, CallError> {
         self.group(batch, shared.plan.shards);
         self.load(instance, state, shared, batch.len())?;
         let answer = instance.process(input, batch, &self.grouped, &self.values, state, clock::now_ms())?;
-        let checked = self.check(answer, instance, batch, ports);
+        let checked = self.check(answer, instance, batch, room, ports);
         let Some(store) = state else { return Err(CallError::Fatal("the worker's state is missing".into())) };
         let (changes, rejects) = checked.inspect_err(|_| store.drop_call())?;
         store.commit_call()?;
@@ -65,7 +65,14 @@ impl Keyed {
     }
 
     /// Checks the whole answer before any of it is kept.
-    fn check(&mut self, answer: Processed, instance: &Instance, batch: &Batch, ports: &mut [Batch]) -> Result<Checked, CallError> {
+    fn check(
+        &mut self,
+        answer: Processed,
+        instance: &Instance,
+        batch: &Batch,
+        room: &[usize],
+        ports: &mut [Batch],
+    ) -> Result<Checked, CallError> {
         let mut changes: Vec<(usize, Vec<u32>, Column)> = Vec::with_capacity(answer.changes.len());
         for change in answer.changes {
             let change = operator::check_change(change, self.values.len(), self.grouped.keys.len(), &mut self.seen)?;
@@ -74,7 +81,7 @@ impl Keyed {
             }
             changes.push(change);
         }
-        let rejects = operator::assemble(answer.output, batch, instance.loaded().limits(), ports)?;
+        let rejects = operator::assemble(answer.output, batch, instance.loaded().limits(), room, ports)?;
         Ok((changes, rejects))
     }
 

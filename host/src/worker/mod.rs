@@ -22,7 +22,7 @@ use crate::{
     log_limit::LogLimit,
     metrics::{JobMetrics, WorkerMetrics},
     operator::{Instance, SplitName},
-    plan::Plan,
+    plan::{Plan, Target},
     record::Batch,
     state,
 };
@@ -176,6 +176,15 @@ pub(crate) struct Worker {
     held_up: bool,
 }
 
+/// Per port of an operator, the bytes of a record that every sink takes which reads it.
+fn room(operator: &crate::plan::OperatorNode, sinks: &[SinkWriter]) -> Vec<usize> {
+    let of_target = |target: &Target| match target {
+        Target::Sink(sink) => sinks.get(*sink).map_or(usize::MAX, SinkWriter::room),
+        Target::Operator { .. } => usize::MAX,
+    };
+    operator.ports.iter().map(|(_, targets)| targets.iter().map(of_target).min().unwrap_or(usize::MAX)).collect()
+}
+
 impl Worker {
     pub fn new(parts: Parts) -> Self {
         let Parts { index, shared, instances, exchanges, sources, sinks, state, commands, events, time } = parts;
@@ -183,7 +192,8 @@ impl Worker {
         let mut nodes = Vec::with_capacity(instances.len());
         for ((instance, outbox), plan) in instances.into_iter().zip(outboxes).zip(&shared.plan.operators) {
             let states = instance.loaded().declared().value_states().count();
-            nodes.push(Node::new(instance, plan.key.as_ref().map(|key| (KeyBy::new(key), Keyed::new(states))), outbox));
+            let keyed = plan.key.as_ref().map(|key| (KeyBy::new(key), Keyed::new(states)));
+            nodes.push(Node::new(instance, keyed, outbox, room(plan, &sinks)));
         }
         let mut downstream_first: Vec<_> = shared.plan.keyed().map(|(i, o)| (i, o.stage)).collect();
         downstream_first.sort_by_key(|(_, stage)| std::cmp::Reverse(*stage));

@@ -26,9 +26,21 @@ pub(crate) enum SinkWriter {
         producer: OutputProducer,
         /// Topic.
         topic: Arc<TopicHandle>,
+        /// Bytes of key, value and headers that a record may have.
+        room: usize,
     },
     /// File, stdout or blackhole.
     Local(Arc<LocalSink>),
+}
+
+impl SinkWriter {
+    /// Bytes of key, value and headers that a record may have.
+    pub fn room(&self) -> usize {
+        match self {
+            Self::Kafka { room, .. } => *room,
+            Self::Local(_) => usize::MAX,
+        }
+    }
 }
 
 /// The sinks of one worker.
@@ -99,7 +111,7 @@ impl Output {
         self.shared.metrics.sink(sink).add(batch.len(), batch.data_len());
         match writer {
             SinkWriter::Local(local) => local.write(batch).map_err(|source| Error::Sink { id: self.id(sink), source }),
-            SinkWriter::Kafka { producer, topic } => self.produce(sink, &producer, &topic, batch),
+            SinkWriter::Kafka { producer, topic, .. } => self.produce(sink, &producer, &topic, batch),
         }
     }
 

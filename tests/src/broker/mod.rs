@@ -166,10 +166,24 @@ impl Broker {
         name
     }
 
+    /// A new topic with settings of its own.
+    #[track_caller]
+    pub fn topic_with(&self, what: &str, partitions: i32, settings: &[(&str, &str)]) -> String {
+        let name = format!("{what}-{}", self.topics.fetch_add(1, Ordering::Relaxed));
+        self.create_with(&name, partitions, settings);
+        name
+    }
+
     #[track_caller]
     fn create(&self, name: &str, partitions: i32) {
+        self.create_with(name, partitions, &[]);
+    }
+
+    #[track_caller]
+    fn create_with(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
         // The records' times are made up and long past: by the default retention the broker would delete them.
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+        let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
         let created = block_on(self.admin().create_topics([&topic], &admin_options())).expect("the broker answers");
         assert!(created.iter().all(Result::is_ok), "topic {name} was not created: {created:?}");
         let client = self.client();
