@@ -16,6 +16,7 @@ pub mod problem;
 pub mod properties;
 pub mod quantity;
 mod reader;
+mod reference;
 pub mod sink;
 pub mod source;
 mod validate;
@@ -26,6 +27,7 @@ pub use problem::{Error, FieldPath, Position, Problem};
 pub use properties::{Properties, Property, ResolvedProperties, SecretError, SecretRef};
 pub use quantity::{ByteSize, Duration};
 pub use reader::{parse, read};
+pub use reference::reference;
 pub use sink::{BlackholeSink, Compression, Delivery, FileSink, KafkaSink, Sink, SinkConnector, StdoutSink};
 pub use source::{
     FileSource, Format, GeneratorSource, KafkaSource, KeyedTemplate, OnOffsetOutOfRange, Source, SourceConnector, StartOffset,

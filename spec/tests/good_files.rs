@@ -126,3 +126,12 @@ fn the_checked_in_schema_is_the_one_of_the_types() {
         "spec/job.schema.json is out of date: cargo run -p weir-spec --example schema > spec/job.schema.json"
     );
 }
+
+#[test]
+fn the_checked_in_reference_is_the_one_of_the_types() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/job-file.md");
+    assert!(
+        std::fs::read_to_string(&path).unwrap_or_default() == weir_spec::reference(),
+        "docs/job-file.md is out of date: cargo run -p weir-spec --example reference > docs/job-file.md"
+    );
+}

@@ -144,12 +144,24 @@ impl Folder {
 }
 
 /// The binary that `cargo build --workspace` puts beside the folder of the test executables.
+///
+/// # Panics
+/// When it has not been built.
 #[track_caller]
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let path = test.ancestors().nth(2).expect("tests lie in target/debug/deps").join("weir");
     assert!(path.is_file(), "there is no weir binary at {}: build it with cargo build --workspace", path.display());
     path
+}
+
+/// Where scripts/env.sh keeps what is slow to make.
+///
+/// # Panics
+/// Without a home folder.
+pub fn cache() -> PathBuf {
+    let of_user = || PathBuf::from(std::env::var("HOME").expect("a home folder")).join(".cache/weir");
+    std::env::var("WEIR_CACHE").map_or_else(|_| of_user(), PathBuf::from)
 }
 
 /// A running weir. Killed when dropped, also by a test that panics.

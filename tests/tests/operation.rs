@@ -13,7 +13,7 @@ use weir_tests::counting::Counting;
 use weir_tests::job::{Job, operator};
 use weir_tests::records::{self, Record};
 use weir_tests::wait;
-use weir_tests::weir::{Folder, Run, code};
+use weir_tests::weir::{Folder, Run, cache, code};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -202,8 +202,7 @@ impl Drop for Prometheus {
 
 /// A program that scripts/setup.sh has put into the cache.
 fn tool(name: &str) -> std::path::PathBuf {
-    let cache = std::env::var("WEIR_CACHE").map_or_else(|_| Path::new(&std::env::var("HOME").unwrap()).join(".cache/weir"), Into::into);
-    let path = cache.join("prometheus").join(name);
+    let path = cache().join("prometheus").join(name);
     assert!(path.is_file(), "there is no {}: scripts/setup.sh --tests puts it there", path.display());
     path
 }

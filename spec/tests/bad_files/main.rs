@@ -2,6 +2,7 @@
 //!
 //! A case edits one good job, so that what is wrong with it is what it shows.
 
+mod fields;
 mod meaning;
 mod shape;
 mod text;
@@ -75,6 +76,57 @@ fn what_is_no_single_yaml_document_is_refused_with_its_place() {
 #[test]
 fn what_cannot_be_meant_is_refused_with_place_and_remedy() {
     check(meaning::CASES);
+}
+
+#[test]
+fn a_bad_value_of_any_field_is_refused_with_place_and_remedy() {
+    check(fields::CASES);
+}
+
+/// Every place of the schema, as `spec.sources[].kafka.topics`.
+fn places(schema: &serde_json::Value, node: &serde_json::Value, at: &str, above: &[String], into: &mut std::collections::BTreeSet<String>) {
+    let referred = node["$ref"].as_str().and_then(|reference| reference.rsplit('/').next()).map(str::to_owned);
+    if let Some(name) = referred.filter(|name| !above.contains(name)) {
+        let definition = schema.pointer(&format!("/$defs/{name}"));
+        places(schema, definition.unwrap_or(&serde_json::Value::Null), at, &[above, &[name]].concat(), into);
+    }
+    for any in ["oneOf", "anyOf", "allOf"] {
+        node[any].as_array().into_iter().flatten().for_each(|one| places(schema, one, at, above, into));
+    }
+    if node["items"].is_object() {
+        places(schema, &node["items"], &format!("{at}[]"), above, into);
+    }
+    for (field, of_field) in node["properties"].as_object().into_iter().flatten() {
+        let place = if at.is_empty() { field.clone() } else { format!("{at}.{field}") };
+        places(schema, of_field, &place, above, into);
+        into.insert(place);
+    }
+}
+
+/// The places that a refusal names, without the numbers of entries.
+fn named(refusal: &str) -> Vec<String> {
+    let place = |line: &str| {
+        let path = line.split_once(' ')?.1.split(": ").next()?;
+        Some(path.split(|c: char| c.is_ascii_digit()).collect::<String>())
+    };
+    refusal.lines().filter(|line| line.starts_with("job.yaml:")).filter_map(place).collect()
+}
+
+#[test]
+fn every_field_of_the_schema_has_a_bad_file() {
+    // What a function is configured with is its own.
+    const FREE: [&str; 1] = ["spec.operators[].config"];
+    let schema = weir_spec::json_schema();
+    let mut all = std::collections::BTreeSet::new();
+    places(&schema, &schema, "", &[], &mut all);
+    assert!(all.len() > 60, "{all:?}");
+    let cases = shape::CASES.iter().chain(meaning::CASES).chain(text::CASES).chain(fields::CASES);
+    let covered: Vec<String> = cases.flat_map(|case| named(case.refusal)).collect();
+    let is_covered = |place: &String| {
+        covered.iter().any(|at| at == place || at.starts_with(&format!("{place}.")) || at.starts_with(&format!("{place}[")))
+    };
+    let bare: Vec<_> = all.iter().filter(|place| !is_covered(place) && !FREE.contains(&place.as_str())).collect();
+    assert!(bare.is_empty(), "no bad file for {bare:?}");
 }
 
 #[test]
