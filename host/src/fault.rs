@@ -20,6 +20,23 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 7] = [Self::Retry, Self::BadJob, Self::World, Self::Refused, Self::Fenced, Self::Guest, Self::Bug];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::BadJob => "bad-job",
+            Self::World => "world",
+            Self::Refused => "refused",
+            Self::Fenced => "fenced",
+            Self::Guest => "guest",
+            Self::Bug => "bug",
+        }
+    }
+
     /// Exit code of the process.
     #[must_use]
     pub fn exit_code(self) -> u8 {

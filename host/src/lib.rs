@@ -39,7 +39,7 @@
 //! # Beside the way
 //!
 //! [`fault`] says what an error means for the job, [`metrics`] holds every metric, and [`clock`] is the only place that
-//! asks the machine for time and randomness.
+//! asks the machine for time and randomness. [`trace`] makes the spans of an epoch, where somebody collects them.
 
 pub mod checkpoint;
 pub mod clock;
@@ -56,4 +56,5 @@ pub mod record;
 pub mod sink;
 pub mod source;
 pub mod state;
+pub mod trace;
 pub mod worker;

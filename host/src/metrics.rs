@@ -1,6 +1,6 @@
 //! Every metric of the host: names, labels, and what a progress line needs of them.
 
-use crate::{clock, plan::Plan};
+use crate::{clock, fault::Kind, plan::Plan};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -20,6 +20,9 @@ type Labels<const N: usize> = [(&'static str, String); N];
 /// Counters of one operator.
 #[derive(Clone, Default)]
 pub struct OperatorMetrics {
+    id: String,
+    failures: Family<Labels<2>, Counter>,
+    dead_letters: Counter,
     records_in: Counter,
     records_out: Counter,
     calls: Counter,
@@ -39,6 +42,15 @@ impl OperatorMetrics {
     pub(crate) fn call(&self, fuel: u64) {
         self.calls.inc();
         self.fuel.inc_by(fuel);
+    }
+
+    /// A call that failed; `kind` is one of a closed set.
+    pub(crate) fn call_failed(&self, kind: &'static str) {
+        self.failures.get_or_create(&[("operator", self.id.clone()), ("kind", kind.to_owned())]).inc();
+    }
+
+    pub(crate) fn dead_letter(&self) {
+        self.dead_letters.inc();
     }
 
     pub(crate) fn fault(&self) {
@@ -75,6 +87,14 @@ impl WorkerMetrics {
     pub(crate) fn beat(&self) {
         let seen = u64::try_from(clock::since(self.begun).as_millis()).unwrap_or(u64::MAX - 1);
         self.seen.store(seen + 1, Ordering::Relaxed);
+    }
+
+    /// Waits for something outside of the worker, for as long as that takes.
+    pub(crate) fn wait<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.end();
+        let result = wait();
+        self.beat();
+        result
     }
 
     /// The worker has ended.
@@ -116,6 +136,9 @@ pub struct JobMetrics {
     checkpoints: Counter,
     checkpoint_bytes: Counter,
     checkpoint_seconds: Histogram,
+    checkpoint_last: Gauge,
+    commit_time: Gauge<f64, AtomicU64>,
+    errors: Family<Labels<1>, Counter>,
     disk_bytes: Gauge,
     partition_lag: Family<Labels<2>, Gauge>,
     worker_time: Family<Labels<2>, Seconds>,
@@ -164,6 +187,9 @@ impl JobMetrics {
             checkpoints: Counter::default(),
             checkpoint_bytes: Counter::default(),
             checkpoint_seconds: Histogram::new([0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]),
+            checkpoint_last: Gauge::default(),
+            commit_time: Gauge::default(),
+            errors: Family::default(),
             disk_bytes: Gauge::default(),
             partition_lag: Family::default(),
             worker_time: Family::default(),
@@ -179,6 +205,12 @@ impl JobMetrics {
         registry.register("checkpoints", "Committed epochs that wrote a checkpoint", this.checkpoints.clone());
         registry.register_with_unit("checkpoint_written", "Bytes of checkpoint objects", Unit::Bytes, this.checkpoint_bytes.clone());
         registry.register_with_unit("checkpoint_duration", "Barrier to commit", Unit::Seconds, this.checkpoint_seconds.clone());
+        registry.register_with_unit("checkpoint_last", "Bytes of the last checkpoint object", Unit::Bytes, this.checkpoint_last.clone());
+        let time = "When an epoch last ended in order or the job resumed, since the Unix epoch";
+        registry.register_with_unit("last_commit_timestamp", time, Unit::Seconds, this.commit_time.clone());
+        registry.register("errors", "Errors that ended an attempt to run the job, by what is to be done about them", this.errors.clone());
+        // A sum that is not there yet cannot be told from one that nobody exports.
+        Kind::ALL.iter().for_each(|kind| drop(this.errors.get_or_create(&[("kind", kind.name().to_owned())])));
         registry.register_with_unit("state_disk", "Keyed state in RocksDB's files", Unit::Bytes, this.disk_bytes.clone());
         let lag = "Records of a partition not yet read";
         registry.register("source_partition_lag_records", lag, this.partition_lag.clone());
@@ -216,6 +248,11 @@ impl JobMetrics {
         self.restarts.inc();
     }
 
+    /// An attempt ended badly.
+    pub(crate) fn error(&self, kind: Kind) {
+        self.errors.get_or_create(&[("kind", kind.name().to_owned())]).inc();
+    }
+
     pub(crate) fn set_partition_lag(&self, topic: &str, partition: i32, lag: i64) {
         let labels = [("topic", topic.to_owned()), ("partition", partition.to_string())];
         self.partition_lag.get_or_create(&labels).set(lag);
@@ -249,11 +286,13 @@ impl JobMetrics {
     /// The epoch from which the job goes on.
     pub(crate) fn resumed(&self, epoch: u64) {
         self.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
+        self.commit_time.set(clock::now_ms() as f64 / 1000.0);
     }
 
     pub(crate) fn committed(&self, epoch: u64, bytes: usize, took: Duration) {
-        self.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
+        self.resumed(epoch);
         if bytes > 0 {
+            self.checkpoint_last.set(i64::try_from(bytes).unwrap_or(i64::MAX));
             self.checkpoints.inc();
             self.checkpoint_bytes.inc_by(bytes as u64);
         }
@@ -304,14 +343,20 @@ fn counters<'i>(
 }
 
 fn register_operators<'i>(registry: &mut Registry, ids: impl Iterator<Item = &'i str> + Clone) -> Vec<OperatorMetrics> {
+    let failures = Family::<Labels<2>, Counter>::default();
+    registry.register("operator_call_failures", "Calls that failed, by kind; their batch is called again or cut", failures.clone());
     let mut all = |name: &str, help| counters(registry, format!("operator_{name}"), help, "operator", ids.clone()).into_iter();
     let ins = all("records_in", "Records given to the operator");
     let outs = all("records_out", "Records that it emitted");
     let calls = all("calls", "Calls of its component");
     let faults = all("faults", "Records that it could not process");
     let fuel = all("fuel", "Fuel that its calls consumed, about one a WebAssembly instruction");
-    let zipped = ins.zip(outs).zip(calls.zip(faults)).zip(fuel);
-    let metrics = |(((records_in, records_out), (calls, faults)), fuel)| OperatorMetrics { records_in, records_out, calls, faults, fuel };
+    let letters = all("dead_letters", "Records that went to its dead-letter sink");
+    let zipped = ins.zip(outs).zip(calls.zip(faults)).zip(fuel.zip(letters)).zip(ids.clone());
+    let metrics = |((((records_in, records_out), (calls, faults)), (fuel, dead_letters)), id): (_, &str)| {
+        let (id, failures) = (id.to_owned(), failures.clone());
+        OperatorMetrics { id, failures, dead_letters, records_in, records_out, calls, faults, fuel }
+    };
     zipped.map(metrics).collect()
 }
 

@@ -87,6 +87,14 @@ impl Folder {
         self.start_by(Command::new(binary()), job, arguments)
     }
 
+    /// Starts `weir run` on the job with a pipe for stdout that nobody reads.
+    #[track_caller]
+    pub fn start_unread(&self, job: &Job, arguments: &[&str]) -> Run {
+        let file = self.path("job.yaml");
+        fs::write(&file, job.text()).expect("the job file");
+        self.start_into(Some(Stdio::piped()), Command::new(binary()), &file, arguments)
+    }
+
     /// Starts `weir run` inside a control group.
     #[track_caller]
     pub fn start_within(&self, group: &Cgroup, job: &Job, arguments: &[&str]) -> Run {
@@ -104,7 +112,12 @@ impl Folder {
     }
 
     #[track_caller]
-    fn start_file(&self, mut weir: Command, file: &Path, arguments: &[&str]) -> Run {
+    fn start_file(&self, weir: Command, file: &Path, arguments: &[&str]) -> Run {
+        self.start_into(None, weir, file, arguments)
+    }
+
+    #[track_caller]
+    fn start_into(&self, pipe: Option<Stdio>, mut weir: Command, file: &Path, arguments: &[&str]) -> Run {
         let run = self.runs.replace(self.runs.get() + 1);
         let (stdout, stderr) = (self.path(format!("stdout-{run}")), self.path(format!("stderr-{run}")));
         let child = weir
@@ -114,7 +127,7 @@ impl Folder {
             .envs(self.variables())
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
-            .stdout(File::create(&stdout).expect("a file for stdout"))
+            .stdout(pipe.unwrap_or(Stdio::from(File::create(&stdout).expect("a file for stdout"))))
             .stderr(File::create(&stderr).expect("a file for stderr"))
             .spawn()
             .expect("weir starts");

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -73,6 +74,61 @@ fn health_is_good_until_a_worker_stands_still_which_it_names() {
 }
 
 #[test]
+fn health_is_good_again_when_the_deadline_has_ended_the_call_and_the_restart_is_counted() {
+    let folder = Folder::new();
+    let job = in_a_long_call(&folder, "3s").runtime(json!({ "metricsPort": 0, "workers": 1, "giveUpAfter": "60s" }));
+    let run = folder.start(&job, &["--still-after", "1"]);
+    await_still(&run);
+    wait::until("health is good again", DEADLINE, || run.get("/healthz").0 == 200);
+    wait::until("the restart is counted", DEADLINE, || {
+        let seen = samples(&run);
+        let at_least_one = |name: &str| seen.get(name).is_some_and(|value| *value >= 1.0);
+        [
+            r#"weir_errors_total{kind="retry"}"#,
+            "weir_restarts_total",
+            r#"weir_operator_call_failures_total{operator="hostile",kind="deadline"}"#,
+        ]
+        .iter()
+        .all(|name| at_least_one(name))
+    });
+}
+
+#[test]
+fn a_sink_that_takes_nothing_is_no_standing_still() {
+    let job = Job::new("unread")
+        .source("in", json!({ "generator": { "template": "lines" } }))
+        .sink("out", &["in"], json!({ "stdout": {} }))
+        .runtime(json!({ "metricsPort": 0, "workers": 1 }));
+    let folder = Folder::new();
+    let run = folder.start_unread(&job, &["--still-after", "1"]);
+    let written = || samples(&run).get(r#"weir_sink_bytes_total{sink="out"}"#).copied();
+    let (mut last, mut looks) = (None, 0);
+    wait::until("the pipe is full", DEADLINE, || {
+        let now = written();
+        looks = if now == last && now > Some(65_536.0) { looks + 1 } else { 0 };
+        last = now;
+        looks > 20
+    });
+    let failed = wait::for_some(Duration::from_secs(4), || Some(run.get("/healthz")).filter(|(status, _)| *status != 200));
+    assert_eq!(failed, None);
+    assert_eq!(written(), last, "the sink took more, so this test shows nothing");
+}
+
+#[test]
+fn a_job_that_waits_for_its_broker_is_healthy_and_not_ready() {
+    // Nobody listens there.
+    let job = Job::new("waits")
+        .source("in", json!({ "kafka": { "brokers": "127.0.0.1:1", "topics": ["nothing"] } }))
+        .sink("out", &["in"], json!({ "blackhole": {} }))
+        .runtime(json!({ "metricsPort": 0 }));
+    let folder = Folder::new();
+    let run = folder.start(&job, &["--still-after", "1"]);
+    wait::until("the start waits", DEADLINE, || run.get("/readyz") == (503, r#"{"reason":"restoring","status":"not ready"}"#.to_owned()));
+    let otherwise = wait::for_some(Duration::from_secs(3), || (run.get("/readyz").0 == 200 || run.get("/healthz").0 != 200).then_some(()));
+    assert_eq!(otherwise, None);
+}
+
+#[test]
 fn every_metric_is_read_here_moves_as_it_should_and_is_documented() {
     let counting = Counting::new("metrics", broker());
     let mut job = counting.job.clone();
@@ -90,17 +146,27 @@ fn every_metric_is_read_here_moves_as_it_should_and_is_documented() {
     counting.await_end(&mut run, DEADLINE);
     wait::until("the lag is measured", DEADLINE, || samples(&run).get("weir_source_lag_records") == Some(&0.0));
     let seen = samples(&run);
-    let value = |name: &str| *seen.get(name).unwrap_or_else(|| panic!("no metric {name} in {seen:#?}"));
+    let read = RefCell::new(BTreeSet::new());
+    let value = |name: &str| {
+        let family = name.split('{').next().unwrap();
+        read.borrow_mut().insert(["_total", "_count"].iter().find_map(|end| family.strip_suffix(end)).unwrap_or(family).to_owned());
+        *seen.get(name).unwrap_or_else(|| panic!("no metric {name} in {seen:#?}"))
+    };
     for (name, expected) in [
         (r#"weir_source_records_total{source="in"}"#, 1000.0),
         (r#"weir_operator_records_in_total{operator="count"}"#, 1000.0),
         (r#"weir_operator_records_out_total{operator="count"}"#, 1000.0),
         (r#"weir_operator_faults_total{operator="poison"}"#, 1.0),
+        (r#"weir_operator_dead_letters_total{operator="poison"}"#, 1.0),
+        (r#"weir_operator_dead_letters_total{operator="count"}"#, 0.0),
         (r#"weir_sink_records_total{sink="letters"}"#, 1.0),
         (r#"weir_sink_records_total{sink="out"}"#, 1000.0),
         (r#"weir_guest_parse_lines_warn_total"#, 999.0),
+        ("weir_source_lag_records", 0.0),
         ("weir_ready", 1.0),
         ("weir_restarts_total", 0.0),
+        (r#"weir_errors_total{kind="retry"}"#, 0.0),
+        (r#"weir_errors_total{kind="bug"}"#, 0.0),
     ] {
         assert_eq!(value(name), expected, "{name}");
     }
@@ -111,6 +177,8 @@ fn every_metric_is_read_here_moves_as_it_should_and_is_documented() {
         r#"weir_operator_fuel_total{operator="count"}"#,
         r#"weir_worker_time_seconds_total{worker="0",state="idle"}"#,
         r#"weir_worker_time_seconds_total{worker="1",state="busy"}"#,
+        r#"weir_operator_call_failures_total{operator="poison",kind="trap"}"#,
+        "weir_checkpoint_last_bytes",
         "weir_epoch",
         "weir_checkpoints_total",
         "weir_checkpoint_written_bytes_total",
@@ -124,6 +192,9 @@ fn every_metric_is_read_here_moves_as_it_should_and_is_documented() {
     assert_eq!(value("weir_state_disk_bytes"), 0.0);
     assert_eq!(value(r#"weir_guest_parse_log_lines_dropped_total"#), 0.0);
 
+    let committed = value("weir_last_commit_timestamp_seconds");
+    wait::until("the next epoch", DEADLINE, || samples(&run)["weir_last_commit_timestamp_seconds"] > committed);
+
     let documented: BTreeSet<String> = {
         let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md")).unwrap();
         page.split('`')
@@ -133,6 +204,8 @@ fn every_metric_is_read_here_moves_as_it_should_and_is_documented() {
     };
     let of_host: BTreeSet<String> = families(&run).into_iter().filter(|name| !name.starts_with("weir_guest_")).collect();
     let documented_of_host: BTreeSet<String> = documented.into_iter().filter(|name| !name.starts_with("weir_guest_")).collect();
+    let read_of_host: BTreeSet<String> = read.take().into_iter().filter(|name| !name.starts_with("weir_guest_")).collect();
+    assert_eq!(of_host, read_of_host, "metrics of the host, and those read above");
     assert_eq!(of_host, documented_of_host, "metrics of the host, and those of docs/operations.md");
     run.terminate();
     run.wait(DEADLINE).expect(code::OK);
@@ -217,6 +290,20 @@ fn dashboard() -> Vec<(String, String)> {
         targets.into_iter().map(move |target| (title.clone(), target["expr"].as_str().unwrap().replace("$__rate_interval", "10s")))
     };
     dashboard["panels"].as_array().unwrap().iter().flat_map(of_panel).collect()
+}
+
+#[test]
+fn each_shipped_alert_goes_off_in_a_case_of_its_own() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations");
+    let tested =
+        std::process::Command::new(tool("promtool")).args(["test", "rules", "alerts_test.yml"]).current_dir(&shipped).output().unwrap();
+    assert!(tested.status.success(), "{}{}", String::from_utf8_lossy(&tested.stdout), String::from_utf8_lossy(&tested.stderr));
+    let (alerts, cases) = ["alerts.yml", "alerts_test.yml"].map(|name| fs::read_to_string(shipped.join(name)).unwrap()).into();
+    let names: Vec<_> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(!names.is_empty());
+    for name in names {
+        assert!(cases.contains(&format!("alertname: {name}\n        exp_alerts:")), "no case lets {name} go off");
+    }
 }
 
 #[test]

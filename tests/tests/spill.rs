@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::time::Duration;
 use weir_tests::job::{Job, operator};
+use weir_tests::wait;
 use weir_tests::weir::{Folder, code};
 
 const RECORDS: u64 = 1_500_000;
@@ -21,7 +22,16 @@ fn counts_stay_exact_when_most_of_the_state_lies_in_rocksdb() {
         .operator(operator("count", "count", "in", json!({ "key": "record" })))
         .sink("out", &["count"], json!({ "file": { "path": "out.txt" } }))
         .runtime(json!({ "memory": "32MiB", "workers": 2 }));
-    folder.run(&job, &[], Duration::from_secs(240)).expect(code::OK);
+    let mut run = folder.start(&job, &["--metrics-port", "0"]);
+    let mut on_disk = 0.0_f64;
+    wait::until("the end of the run", Duration::from_secs(240), || {
+        let metrics = run.try_get("/metrics").map(|(_, text)| text).unwrap_or_default();
+        let bytes = metrics.lines().find_map(|line| line.strip_prefix("weir_state_disk_bytes ")?.parse().ok());
+        on_disk = on_disk.max(bytes.unwrap_or(0.0));
+        run.ended_within(Duration::ZERO).is_some()
+    });
+    run.wait(Duration::ZERO).expect(code::OK);
+    assert!(on_disk > 1e6, "weir_state_disk_bytes was never above {on_disk}");
 
     let mut counts: HashMap<String, u64> = HashMap::new();
     let out = std::fs::File::open(folder.path("out.txt")).unwrap();

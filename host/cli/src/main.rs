@@ -8,6 +8,7 @@ mod http;
 mod inspect;
 mod logging;
 mod numbers;
+mod otlp;
 mod progress;
 mod run;
 mod state;

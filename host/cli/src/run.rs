@@ -5,6 +5,7 @@ use crate::edge::Edge;
 use crate::exit::{Failure, INTERRUPTED};
 use crate::http::{self, Probes};
 use crate::logging::Format;
+use crate::otlp::Traces;
 use crate::progress::{Meter, live_line, log_event, mean, summary};
 use crate::terminal::Terminal;
 use std::io::{IsTerminal, stdout};
@@ -46,11 +47,13 @@ pub fn base_dir(path: &Path) -> PathBuf {
 /// Runs a job until it ends, is told to stop, or fails.
 pub fn run(args: &args::Run, surroundings: Settings, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let job = read(&args.job)?;
+    let traces = Traces::start(&job.metadata.name, &surroundings.environment)?;
     let settings = Settings {
         base_dir: base_dir(&args.job),
         workers: args.workers.map(usize::from),
         batch_records: args.batch_records.and_then(|n| n.try_into().ok()),
         fresh: args.fresh,
+        tracer: traces.tracer(),
         until_end: args.until_end,
         fresh_instance_per_batch: args.fresh_instance_per_batch,
         ..surroundings

@@ -23,6 +23,7 @@ use crate::{
     metrics::JobMetrics,
     sink::LocalSink,
     state,
+    trace::Span,
     worker::{self, Command, Event, Shared},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -165,6 +166,8 @@ pub(crate) struct Coordinator {
     pub last_commit: Option<Instant>,
     /// The newest commits that were sent, whatever came of them.
     pub attempted: Vec<CommitMetadata>,
+    /// The trace of the running epoch.
+    pub trace: Span,
 }
 
 /// An epoch between its barrier and its commit.
@@ -174,6 +177,7 @@ struct InFlight {
     deltas: Vec<Option<state::FrozenDelta>>,
     changed: bool,
     last: bool,
+    trace: Span,
 }
 
 impl Coordinator {
@@ -192,6 +196,7 @@ impl Coordinator {
     }
 
     fn epochs(&mut self) -> Result<(), Error> {
+        self.begin_trace(false);
         let mut exhausted = vec![false; self.workers.len()];
         let mut in_flight: Option<InFlight> = None;
         let mut last_epoch = clock::monotonic();
@@ -243,8 +248,18 @@ impl Coordinator {
     fn begin_epoch(&mut self, last: bool) -> InFlight {
         self.epoch += 1;
         self.workers.iter().for_each(|w| w.tell(Command::Barrier(self.epoch)));
+        let trace = self.begin_trace(last);
         let deltas = self.workers.iter().map(|_| None).collect();
-        InFlight { epoch: self.epoch, started: clock::monotonic(), deltas, changed: false, last }
+        InFlight { epoch: self.epoch, started: clock::monotonic(), deltas, changed: false, last, trace }
+    }
+
+    /// Begins the trace of the next epoch, if there is one, and gives that of the one before.
+    fn begin_trace(&mut self, last: bool) -> Span {
+        let next = if last { Span::default() } else { self.shared.tracer.epoch(&self.shared.plan.name, self.epoch + 1) };
+        if !next.parent().is_none() || !self.trace.parent().is_none() {
+            self.workers.iter().for_each(|w| w.tell(Command::Trace(next.parent().clone())));
+        }
+        std::mem::replace(&mut self.trace, next)
     }
 
     fn frozen(&mut self, in_flight: &mut Option<InFlight>, worker: usize, delta: state::FrozenDelta, positions: &[(u32, i64)]) {
@@ -261,28 +276,47 @@ impl Coordinator {
         }
     }
 
-    /// The commit. Nothing else in Weir makes an epoch final.
-    fn commit(&mut self, done: InFlight) -> Result<(), Error> {
+    /// The commit, traced. The epoch's trace ends with it.
+    fn commit(&mut self, mut done: InFlight) -> Result<(), Error> {
+        let epoch = std::mem::take(&mut done.trace);
+        epoch.set("weir.changed", u64::from(done.changed));
+        let span = epoch.parent().child("commit");
+        let committed = self.make_final(done, &span);
+        if let Err(error) = &committed {
+            span.fail(error);
+        }
+        committed
+    }
+
+    /// Nothing else in Weir makes an epoch final.
+    fn make_final(&mut self, done: InFlight, span: &Span) -> Result<(), Error> {
         let mut written = 0;
         if done.changed || self.last_commit.is_none_or(|last| clock::since(last) >= RECOMMIT) {
             let deadline = clock::monotonic() + self.log.patience().unwrap_or(self.delivery_timeout);
+            let flush = span.parent().child("flush outputs");
             for producer in self.output_producers() {
                 producer.flush_until(deadline)?;
             }
             let sinks = self.sync_sinks()?;
+            drop(flush);
             if !self.log.holds_outputs() {
                 self.release_outputs(done.last);
             }
             let deltas = done.deltas.into_iter().flatten().map(state::FrozenDelta::into_sorted).collect();
             let (own, bytes) = self.encode(done.epoch, deltas, sinks)?;
+            let put = span.parent().child("put checkpoint");
+            put.set("weir.bytes", bytes.len() as u64);
             self.files.store().put_if_absent(&own.name, &bytes)?;
+            drop(put);
             let manifest = ManifestRef { name: own.name.clone(), checksum: own.checksum };
             let metadata =
                 CommitMetadata { epoch: done.epoch, manifest: Some(manifest), ..CommitMetadata::empty(&self.run.id, Mode::Alone) };
             let offsets: Vec<_> = self.splits.iter().filter(|s| s.kafka).map(SplitInfo::offset).collect();
             self.attempted.drain(..self.attempted.len().saturating_sub(1));
             self.attempted.push(metadata.clone());
+            let sent = span.parent().child("commit offsets");
             self.log.commit(&metadata, &offsets)?;
+            drop(sent);
             if self.log.holds_outputs() && !done.last {
                 self.log.begin()?;
                 self.release_outputs(done.last);

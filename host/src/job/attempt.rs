@@ -112,6 +112,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
         epoch: start.epoch,
         last_commit: None,
         attempted: Vec::new(),
+        trace: Default::default(),
     };
     let outcome = coordinator.run();
     shared.aborted.store(true, Ordering::Relaxed);
@@ -145,6 +146,7 @@ fn share(prepared: &Prepared, control: &Arc<Control>, world: &World, budget: &Bu
             fresh_instance_per_batch: prepared.settings.fresh_instance_per_batch,
         },
         metrics: prepared.metrics.clone(),
+        tracer: prepared.settings.tracer.clone(),
         splits: Arc::new(splits),
         stopping: control.stop.clone(),
         aborted: false.into(),

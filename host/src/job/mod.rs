@@ -15,6 +15,7 @@ use crate::{
     metrics::JobMetrics,
     operator::{Engine, GuestMetrics, Limits, Loaded},
     plan::{ComponentFacts, Plan},
+    trace::Tracer,
     worker,
 };
 use std::{
@@ -51,6 +52,8 @@ pub struct Settings {
     pub fresh_instance_per_batch: bool,
     /// Where compiled components are kept.
     pub component_cache: Option<PathBuf>,
+    /// What makes spans, if anything.
+    pub tracer: Tracer,
     /// Environment variables that secrets may refer to.
     pub environment: BTreeMap<String, String>,
 }
@@ -212,6 +215,7 @@ pub fn run(prepared: &Prepared, control: &Arc<Control>) -> Result<Summary, Error
             Err(error) if error.is_closed_stdout() => return Ok(summary(prepared)),
             Err(error) => error,
         };
+        prepared.metrics.error(error.kind());
         let now = prepared.metrics.snapshot().checkpoints;
         if now > committed {
             (pause, failing_since, committed) = (RESTART_FIRST, clock::monotonic(), now);

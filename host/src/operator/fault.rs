@@ -35,6 +35,24 @@ pub enum CallError {
     State(#[from] crate::state::Error),
 }
 
+impl CallError {
+    /// Its kind in metrics.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Trap(_) => "trap",
+            Self::Deadline(_) => "deadline",
+            Self::Malformed(_) => "malformed",
+            Self::Failed(_) => "failed",
+            Self::Rejected(_) => "rejected",
+            Self::Retry(_) => "retry",
+            Self::Fatal(_) => "fatal",
+            Self::TooMuchState(_) => "too-much-state",
+            Self::State(_) => "state",
+        }
+    }
+}
+
 /// Why a component cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {

@@ -8,6 +8,7 @@ use super::{
     key::{KeyBy, MAX_KEY, json_key},
     keyed::Keyed,
     output::Output,
+    trace::Trace,
 };
 use crate::{
     clock,
@@ -55,6 +56,7 @@ pub(super) struct Flow {
     pub shared: Arc<Shared>,
     pub nodes: Vec<Node>,
     pub output: Output,
+    pub trace: Trace,
     /// The worker's state; it is away only while a call that uses map state runs.
     pub state: Option<Box<state::Store>>,
 }
@@ -64,7 +66,11 @@ impl Flow {
     pub fn route(&mut self, targets: &[Target], batch: &Batch) -> Result<(), Error> {
         for target in targets {
             match *target {
-                Target::Sink(sink) => self.output.write(sink, batch)?,
+                Target::Sink(sink) => {
+                    let entered = self.trace.sink(self.shared.plan.sinks.get(sink).map_or("", String::as_str), batch);
+                    self.output.write(sink, batch)?;
+                    self.trace.leave(entered);
+                }
                 Target::Operator { index, input } => self.enter(index, input, batch)?,
             }
         }
@@ -121,6 +127,13 @@ impl Flow {
 
     /// Calls an operator with a batch of any size.
     pub fn run(&mut self, index: usize, input: u32, batch: &Batch) -> Result<(), Error> {
+        let entered = self.trace.operator(self.shared.plan.operators.get(index).map_or("", |o| o.id.as_str()), batch);
+        self.call_all(index, input, batch)?;
+        self.trace.leave(entered);
+        Ok(())
+    }
+
+    fn call_all(&mut self, index: usize, input: u32, batch: &Batch) -> Result<(), Error> {
         self.shared.metrics.operator(index).records_in(batch.len());
         let pieces = pieces(batch, self.shared.settings.batch_records, self.shared.settings.batch_bytes);
         if pieces.len() <= 1 {
@@ -214,6 +227,9 @@ impl Flow {
             let fuel = self.nodes.get(index).map_or(0, |node| node.instance.fuel_used());
             self.shared.metrics.operator(index).call(fuel);
             self.output.time().beat();
+            if let Err(error) = &outcome {
+                self.shared.metrics.operator(index).call_failed(error.kind());
+            }
             match outcome {
                 Err(CallError::Retry(_)) if clock::since(start) < RETRY_FOR && !self.shared.is_ending() => {
                     self.output.time().beat();
@@ -286,6 +302,7 @@ impl Flow {
                 let added = origin.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
                 let mut letter = Batch::default();
                 letter.push_with_headers(batch.row(row), batch.row_headers(row).chain(added));
+                self.shared.metrics.operator(index).dead_letter();
                 self.output.write(sink, &letter)
             }
         }

@@ -11,6 +11,7 @@ mod key;
 mod keyed;
 mod output;
 mod source;
+mod trace;
 
 pub use error::Error;
 pub(crate) use output::SinkWriter;
@@ -25,6 +26,7 @@ use crate::{
     plan::{Plan, Target},
     record::Batch,
     state,
+    trace::{Parent, Tracer},
 };
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use flow::{Flow, Node};
@@ -38,6 +40,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use trace::Trace;
 
 /// Longest sleep of a worker that has nothing to do and whom nobody wakes.
 const IDLE: Duration = Duration::from_millis(100);
@@ -73,6 +76,8 @@ pub struct Shared {
     pub settings: Settings,
     /// Metrics.
     pub metrics: Arc<JobMetrics>,
+    /// What makes spans, if anything.
+    pub tracer: Tracer,
     /// Splits by number.
     pub splits: Arc<Vec<SplitName>>,
     /// The job is asked to end: no more waiting for retries.
@@ -101,9 +106,11 @@ impl Shared {
 
 /// What a worker is told.
 #[derive(Clone, Debug)]
-pub enum Command {
+pub(crate) enum Command {
     /// End the running epoch.
     Barrier(u64),
+    /// Where the spans of the next epoch hang: of the running one when no barrier is on its way.
+    Trace(Parent),
     /// The outputs of the epoch before are delivered or, exactly once, committed: those held back may go.
     Release,
     /// The epoch is committed.
@@ -198,7 +205,7 @@ impl Worker {
         let mut downstream_first: Vec<_> = shared.plan.keyed().map(|(i, o)| (i, o.stage)).collect();
         downstream_first.sort_by_key(|(_, stage)| std::cmp::Reverse(*stage));
         let output = Output::new(shared.clone(), sinks, time);
-        let flow = Flow { shared: shared.clone(), nodes, output, state: Some(Box::new(state)) };
+        let flow = Flow { shared: shared.clone(), nodes, output, trace: Trace::default(), state: Some(Box::new(state)) };
         Self {
             index,
             shared,
@@ -286,6 +293,7 @@ impl Worker {
                     self.barrier = Some((epoch, 0));
                     self.send_barriers(epoch, 1);
                 }
+                Command::Trace(epoch) => self.flow.trace.told(epoch, self.barrier.is_some()),
                 Command::Committed(epoch) => {
                     if let Some(state) = &mut self.flow.state {
                         state.committed(epoch)?;
@@ -309,7 +317,9 @@ impl Worker {
                 self.turns += 1;
                 let Some(Some(inbox)) = self.inboxes.get_mut(operator) else { break };
                 let Received::Records { input, batch, lane } = inbox.receive() else { break };
+                let entered = self.flow.trace.exchange(operator);
                 self.flow.run(operator, input, &batch)?;
+                self.flow.trace.leave(entered);
                 if let Some(Some(inbox)) = self.inboxes.get_mut(operator) {
                     inbox.give_back(lane, batch);
                 }
@@ -370,6 +380,7 @@ impl Worker {
 
     fn freeze(&mut self, epoch: u64) -> Result<(), Error> {
         self.barrier = None;
+        self.flow.trace.barrier_passed();
         self.inboxes.iter_mut().flatten().for_each(Inbox::release);
         self.flow.output.hold();
         let Some(state) = &mut self.flow.state else { return Err(Error::Stopped) };
@@ -394,7 +405,9 @@ impl Worker {
             let plan = self.shared.plan.clone();
             if let Some(planned) = plan.sources.get(node) {
                 let batch = std::mem::take(&mut self.fetched);
+                let entered = self.flow.trace.source(node, &planned.id, &batch, self.index, &self.shared);
                 self.flow.route(&planned.targets, &batch)?;
+                self.flow.trace.leave(entered);
                 self.fetched = batch;
             }
             return Ok(true);

@@ -17,6 +17,9 @@ use std::{
 /// Wait for room in librdkafka's queue; it is emptied by its own threads.
 const QUEUE_FULL_WAIT: Duration = Duration::from_micros(500);
 
+/// A write to a local sink that takes as long is waiting for it, no work.
+const SLOW_WRITE: Duration = Duration::from_millis(1);
+
 /// A sink as a worker sees it.
 #[derive(Clone)]
 pub(crate) enum SinkWriter {
@@ -110,7 +113,13 @@ impl Output {
         let Some(writer) = self.sinks.get(sink).cloned() else { return Ok(()) };
         self.shared.metrics.sink(sink).add(batch.len(), batch.data_len());
         match writer {
-            SinkWriter::Local(local) => local.write(batch).map_err(|source| Error::Sink { id: self.id(sink), source }),
+            SinkWriter::Local(local) => {
+                // Whoever reads a pipe may stop reading: that is waiting, as for a topic.
+                let begin = clock::monotonic();
+                let written = self.time.wait(|| local.write(batch));
+                self.waited += Some(clock::since(begin)).filter(|took| *took >= SLOW_WRITE).unwrap_or_default();
+                written.map_err(|source| Error::Sink { id: self.id(sink), source })
+            }
             SinkWriter::Kafka { producer, topic, .. } => self.produce(sink, &producer, &topic, batch),
         }
     }
