@@ -112,14 +112,14 @@ fn job(name: &str, input: &str, output: &str) -> Job {
         .sink("out", &["count"], broker().sink(output))
 }
 
-fn traced(name: &str, records: &[Record], workers: &str, collector: &Collector) -> Folder {
+fn traced(name: &str, records: &[Record], workers: &str, collector: &Collector, variable: (&str, &str)) {
     let (input, output) = (broker().topic("traced", 1), broker().topic("out", 1));
     broker().produce(&input, records);
     let folder = Folder::new()
         .with_variable("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{}", collector.address))
-        .with_variable("OTEL_BSP_SCHEDULE_DELAY", "100");
+        .with_variable("OTEL_BSP_SCHEDULE_DELAY", "100")
+        .with_variable(variable.0, variable.1);
     folder.run(&job(name, &input, &output), &["--until-end", "--workers", workers], DEADLINE).expect(code::OK);
-    folder
 }
 
 /// The one span of a trace with this name, and its attributes.
@@ -135,7 +135,7 @@ fn a_trace_leads_from_source_to_commit_and_links_to_the_records_own() {
     let collector = Collector::start();
     let mut records: Vec<Record> = (0..100).map(|i| Record::keyed(format!("key-{}", i % 10), "value")).collect();
     records[3].headers = vec![("traceparent".to_owned(), Some(format!("00-{TRACE}-{SPAN}-01").into_bytes()))];
-    traced("traced", &records, "1", &collector);
+    traced("traced", &records, "1", &collector, ("OTEL_TRACES_SAMPLER", "always_on"));
     let spans = collector.received.spans();
     let read = spans.iter().find(|span| span.name == "source in").unwrap_or_else(|| panic!("no source among {spans:#?}"));
     let trace: Vec<&Span> = spans.iter().filter(|span| span.trace_id == read.trace_id).collect();
@@ -174,8 +174,9 @@ fn a_trace_leads_from_source_to_commit_and_links_to_the_records_own() {
 fn what_tracing_sends_depends_on_epochs_and_not_on_records() {
     let collector = Collector::start();
     let records: Vec<Record> = (0..50_000).map(|i| Record::keyed(format!("key-{}", i % 100), "value")).collect();
-    traced("many", &records, "2", &collector);
+    traced("many", &records, "2", &collector, ("OTEL_SERVICE_NAME", "counters"));
     let spans = collector.received.spans();
+    assert_eq!(collector.received.resource.lock().unwrap()["service.name"], "counters");
     let epochs = spans.iter().filter(|span| span.name == "epoch").count();
     assert!(epochs > 0, "nothing was traced");
     // Source, operator, and one for each of two workers behind the exchange with its sink; commit with its three parts.
@@ -184,6 +185,15 @@ fn what_tracing_sends_depends_on_epochs_and_not_on_records() {
     let roots: Vec<_> = spans.iter().filter(|span| span.name == "epoch").map(|span| &span.span_id).collect();
     let counted: Vec<_> = spans.iter().filter(|span| span.name == "operator count").collect();
     assert!(!counted.is_empty() && counted.iter().all(|span| roots.contains(&&span.parent_span_id)), "{counted:#?}");
+}
+
+#[test]
+fn what_is_not_sampled_or_is_disabled_is_not_sent() {
+    let collector = Collector::start();
+    let records: Vec<Record> = (0..100).map(|i| Record::keyed(format!("key-{i}"), "value")).collect();
+    traced("unsampled", &records, "1", &collector, ("OTEL_TRACES_SAMPLER", "always_off"));
+    traced("disabled", &records, "1", &collector, ("OTEL_SDK_DISABLED", "true"));
+    assert_eq!(collector.received.spans(), Vec::<Span>::new());
 }
 
 #[test]
