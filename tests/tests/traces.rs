@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -69,7 +69,7 @@ impl Collector {
     fn start() -> Self {
         let received = Received::default();
         let (taker, (stop, stopped)) = (received.clone(), tokio::sync::oneshot::channel());
-        let (bound, address): (Sender<String>, Receiver<String>) = channel();
+        let (bound, address) = sync_channel(1);
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
