@@ -12,6 +12,7 @@ use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -27,6 +28,7 @@ const ANSWER: usize = 1 << 20;
 /// Sends spans in the background. What is still there is sent when it is dropped.
 pub struct Traces {
     provider: Option<SdkTracerProvider>,
+    abandoned: Cell<bool>,
 }
 
 impl Traces {
@@ -38,7 +40,7 @@ impl Traces {
         let set = |name: &str| environment.get(name).map(String::as_str).filter(|value| !value.is_empty());
         let endpoint = set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or(set("OTEL_EXPORTER_OTLP_ENDPOINT"));
         let disabled = set("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        let Some(endpoint) = endpoint.filter(|_| !disabled) else { return Ok(Self { provider: None }) };
+        let Some(endpoint) = endpoint.filter(|_| !disabled) else { return Ok(Self::of(None)) };
         if !endpoint.starts_with("http://") {
             let refused = format_args!(
                 "OTLP endpoint `{endpoint}`: traces are sent as OTLP over HTTP without TLS; give an address such as http://localhost:4318 of a collector nearby"
@@ -54,7 +56,16 @@ impl Traces {
             resource = resource.with_service_name("weir");
         }
         let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build();
-        Ok(Self { provider: Some(provider) })
+        Ok(Self::of(Some(provider)))
+    }
+
+    fn of(provider: Option<SdkTracerProvider>) -> Self {
+        Self { provider, abandoned: Cell::new(false) }
+    }
+
+    /// The process ends at once: what is not yet sent is not waited for.
+    pub fn abandon(&self) {
+        self.abandoned.set(true);
     }
 
     /// What makes the job's spans.
@@ -65,7 +76,11 @@ impl Traces {
 
 impl Drop for Traces {
     fn drop(&mut self) {
-        if let Some(Err(error)) = self.provider.as_ref().map(|provider| provider.shutdown_with_timeout(SHUTDOWN)) {
+        let Some(provider) = self.provider.take() else { return };
+        if self.abandoned.get() {
+            // Its own end would wait.
+            std::mem::forget(provider);
+        } else if let Err(error) = provider.shutdown_with_timeout(SHUTDOWN) {
             tracing::warn!(%error, "the last spans were not sent");
         }
     }

@@ -71,7 +71,7 @@ pub fn run(args: &args::Run, surroundings: Settings, terminal: &Terminal) -> Res
 
     let name = job.metadata.name.clone();
     let thread = start(job, settings, metrics.clone(), control.clone(), events)?;
-    let watch = Watch { name, control, metrics, voice, begun: Instant::now() };
+    let watch = Watch { name, control, metrics, voice, traces, begun: Instant::now() };
     watch.until_end(&received, thread)
 }
 
@@ -150,6 +150,7 @@ struct Watch {
     control: Arc<Control>,
     metrics: Metrics,
     voice: Voice,
+    traces: Traces,
     begun: Instant,
 }
 
@@ -163,6 +164,7 @@ impl Watch {
             match events.recv_timeout(REDRAW) {
                 Ok(Event::Signal) if stopping || self.metrics.get().is_none() => {
                     self.voice.terminal.status("");
+                    self.traces.abandon();
                     return Ok(ExitCode::from(INTERRUPTED));
                 }
                 Ok(Event::Signal) => {

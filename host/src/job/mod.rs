@@ -19,7 +19,7 @@ use crate::{
     worker,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::{
         Arc,
@@ -123,10 +123,12 @@ impl Prepared {
         let loaded: Vec<_> = plan.operators.iter().filter_map(|o| loaded.get(o.position).cloned()).collect();
         let metrics = Arc::new(JobMetrics::new(&plan));
         let guest_metrics = metrics.with_registry(|registry| {
-            let register =
-                |(l, o): (&Arc<Loaded>, &crate::plan::OperatorNode)| Arc::new(GuestMetrics::register(l.declared(), &o.id, registry));
-            loaded.iter().zip(&plan.operators).map(register).collect()
-        });
+            let mut taken = HashMap::new();
+            let register = |(l, o): (&Arc<Loaded>, &crate::plan::OperatorNode)| {
+                GuestMetrics::register(l.declared(), &o.id, registry, &mut taken).map(Arc::new)
+            };
+            loaded.iter().zip(&plan.operators).map(register).collect::<Result<_, _>>()
+        })?;
         Ok(Self { job, settings, plan, loaded, guest_metrics, metrics })
     }
 

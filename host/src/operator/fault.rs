@@ -116,6 +116,20 @@ pub enum LoadError {
         /// Operator of the job file.
         operator: String,
     },
+    /// Two metrics of functions would have one name.
+    #[error(
+        "operator {operator}: its metric `{metric}` and one of operator {other} would both be exported as {exported}; rename one of the metrics or operators"
+    )]
+    MetricTwice {
+        /// Operator of the job file.
+        operator: String,
+        /// The metric as its component declares it.
+        metric: String,
+        /// The operator that has the name already.
+        other: String,
+        /// The name.
+        exported: String,
+    },
     /// The engine could not be set up.
     #[error("the WebAssembly engine could not be set up: {0}")]
     Engine(String),
