@@ -59,6 +59,10 @@ pub const WORD_COUNT_1M: Figure = figure("wordcount_1m_words_per_cpu_s", Bound::
 pub const AVERAGE: Figure = figure("keyed_average_per_cpu_s", Bound::AtLeast(250_000.0), Some(465_000.0));
 /// The same with 20,000,000 keys, whose state does not fit the memory budget.
 pub const AVERAGE_20M: Figure = figure("keyed_average_20m_per_cpu_s", Bound::AtLeast(40_000.0), Some(80_000.0));
+/// Records per CPU-second with exactly-once output, as a share of those with at-least-once output: a passthrough job.
+pub const EXACTLY_ONCE_PASSTHROUGH: Figure = figure("eos_over_alo_passthrough", Bound::Nothing, Some(0.95));
+/// The same of a word count.
+pub const EXACTLY_ONCE_WORDS: Figure = figure("eos_over_alo_wordcount", Bound::Nothing, Some(0.95));
 /// From the time a record was due to be produced until a consumer of the output has it, for 99 of 100.
 pub const LATENCY: Figure = figure("latency_p99_ms", Bound::AtMost(25.0), Some(10.0));
 /// The same from the producer straight to a consumer: the broker's, the clients' and the machine's part of it.

@@ -35,6 +35,24 @@ pub fn operator(guest_name: &str, input: &str, keyed: bool) -> Result<Value> {
     Ok(operator)
 }
 
+/// How a job delivers its output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// As the yardstick does.
+    AtLeastOnce,
+    /// In transactions of an epoch each.
+    ExactlyOnce,
+}
+
+impl Delivery {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::AtLeastOnce => "at-least-once",
+            Self::ExactlyOnce => "exactly-once",
+        }
+    }
+}
+
 /// A job file in a folder of its own, with the job's state; deleted with this value.
 pub struct Job {
     folder: TempDir,
@@ -43,8 +61,8 @@ pub struct Job {
 
 impl Job {
     /// A job from topic to topic through a chain of operators, the first of which reads `in`. All is as by default, but
-    /// that its output is not compressed and not in a transaction: neither is the yardstick's.
-    pub fn new(name: &str, kafka: &Kafka, from: &str, to: &str, operators: Vec<Value>) -> Result<Self> {
+    /// that its output is not compressed: neither is the yardstick's.
+    pub fn new(name: &str, kafka: &Kafka, from: &str, to: &str, operators: Vec<Value>, delivery: Delivery) -> Result<Self> {
         let last = operators.last().and_then(|o| o.get("id")).cloned().unwrap_or_else(|| "in".into());
         let document = json!({
             "apiVersion": "weir.dev/v1alpha1",
@@ -56,7 +74,7 @@ impl Job {
                 "sinks": [{
                     "id": "out",
                     "inputs": [last],
-                    "kafka": { "brokers": kafka.bootstrap(), "topic": to, "compression": "none", "delivery": "at-least-once" },
+                    "kafka": { "brokers": kafka.bootstrap(), "topic": to, "compression": "none", "delivery": delivery.as_str() },
                 }],
             },
         });

@@ -49,7 +49,9 @@ fn input() -> &'static (String, HashMap<String, u64>) {
 }
 
 fn job(name: &str, lines: &str, sink: Value) -> Job {
+    // A kill between offsets and commit holds up whoever asks for the offsets until this time is over.
     Job::new(name)
+        .checkpoint(json!({ "transactionTimeout": "10s" }))
         .source("lines", broker().source(lines))
         .operator(operator("split", "split", "lines", json!({})))
         .operator(operator("count", "count", "split", json!({ "key": "record" })))

@@ -11,7 +11,7 @@ mod start;
 mod word_count;
 
 use crate::figure::{self, Figure};
-use crate::job::{Job, Weir};
+use crate::job::{Delivery, Job, Weir};
 use crate::kafka::Kafka;
 use anyhow::{Context as _, Result};
 use keyed_average::KeyedAverage;
@@ -29,6 +29,7 @@ pub enum Measure {
     WordCount1M,
     KeyedAverage,
     KeyedAverage20M,
+    ExactlyOnce,
     Latency,
     Start,
     Idle,
@@ -37,12 +38,13 @@ pub enum Measure {
 
 impl Measure {
     /// All, in the order of a round.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Boundary,
         Self::Passthrough,
         Self::WordCount,
         Self::WordCount1M,
         Self::KeyedAverage,
+        Self::ExactlyOnce,
         Self::Latency,
         Self::Start,
         Self::Idle,
@@ -59,6 +61,7 @@ impl Measure {
             Self::WordCount1M => &[figure::WORD_COUNT_1M],
             Self::KeyedAverage => &[figure::AVERAGE],
             Self::KeyedAverage20M => &[figure::AVERAGE_20M],
+            Self::ExactlyOnce => &[figure::EXACTLY_ONCE_PASSTHROUGH, figure::EXACTLY_ONCE_WORDS],
             Self::Latency => &[figure::LATENCY_WITHOUT, figure::LATENCY],
             Self::Start => &[figure::START],
             Self::Idle => &[figure::IDLE],
@@ -84,6 +87,7 @@ impl Measure {
             Self::WordCount1M => one(WordCount { distinct: 1_000_000 }.measure(bench)),
             Self::KeyedAverage => one(KeyedAverage::ONE_MILLION.measure(bench)),
             Self::KeyedAverage20M => one(KeyedAverage::TWENTY_MILLION.measure(bench)),
+            Self::ExactlyOnce => Ok(vec![passthrough::exactly_once(bench)?, WordCount { distinct: 10_000 }.exactly_once(bench)?]),
             Self::Latency => latency::measure(bench),
             Self::Start => one(start::measure(bench)),
             Self::Idle => one(idle::measure(bench)),
@@ -144,9 +148,13 @@ impl Bench {
         Ok(topic)
     }
 
-    /// A new job from a topic to a topic, with its components compiled.
+    /// A new job from a topic to a topic, with its components compiled, that delivers as the yardstick does.
     pub fn job(&self, from: &str, to: &str, operators: Vec<Value>) -> Result<Job> {
-        let job = Job::new(&self.name("bench"), self.kafka()?, from, to, operators)?;
+        self.job_that_delivers(from, to, operators, Delivery::AtLeastOnce)
+    }
+
+    fn job_that_delivers(&self, from: &str, to: &str, operators: Vec<Value>, delivery: Delivery) -> Result<Job> {
+        let job = Job::new(&self.name("bench"), self.kafka()?, from, to, operators, delivery)?;
         self.weir.warm(&job)?;
         Ok(job)
     }
@@ -154,8 +162,19 @@ impl Bench {
     /// Runs a new job over all of a topic. Gives its CPU seconds, start and end included, and hands the topic with its
     /// output, which is deleted afterwards, to `check`.
     pub fn run(&self, from: &str, operators: Vec<Value>, check: impl FnOnce(&Kafka, &str) -> Result<()>) -> Result<f64> {
+        self.run_that_delivers(from, operators, Delivery::AtLeastOnce, check)
+    }
+
+    /// The same, delivered in another way.
+    pub fn run_that_delivers(
+        &self,
+        from: &str,
+        operators: Vec<Value>,
+        delivery: Delivery,
+        check: impl FnOnce(&Kafka, &str) -> Result<()>,
+    ) -> Result<f64> {
         let to = self.topic("out")?;
-        let cpu = self.weir.run(&self.job(from, &to, operators)?)?;
+        let cpu = self.weir.run(&self.job_that_delivers(from, &to, operators, delivery)?)?;
         let kafka = self.kafka()?;
         check(kafka, &to)?;
         kafka.delete(&to)?;

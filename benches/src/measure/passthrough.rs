@@ -2,7 +2,7 @@
 //! loop. Both are processes of their own; start and end of both count.
 
 use super::Bench;
-use crate::job::{Run, operator};
+use crate::job::{Delivery, Run, operator};
 use crate::kafka::{Kafka, PARTITIONS};
 use anyhow::{Result, ensure};
 use std::process::Command;
@@ -21,6 +21,16 @@ pub fn measure(bench: &Bench) -> Result<Vec<f64>> {
     let copied = RECORDS as f64 / copy_loop(bench)?;
     let cpu = bench.run(TOPIC, vec![operator("passthrough", "in", false)?], |kafka, to| check(kafka, to, 0x20))?;
     Ok(vec![copied, RECORDS as f64 / cpu / copied])
+}
+
+/// What exactly-once delivery leaves of the records per CPU-second.
+pub fn exactly_once(bench: &Bench) -> Result<f64> {
+    input(bench)?;
+    let cpu = |delivery| {
+        let operators = vec![operator("passthrough", "in", false)?];
+        bench.run_that_delivers(TOPIC, operators, delivery, |kafka, to| check(kafka, to, 0x20))
+    };
+    Ok(cpu(Delivery::AtLeastOnce)? / cpu(Delivery::ExactlyOnce)?)
 }
 
 /// Fills the topic.

@@ -3,7 +3,7 @@
 
 use super::Bench;
 use crate::data::{Draws, word, word_number};
-use crate::job::operator;
+use crate::job::{Delivery, operator};
 use crate::kafka::Kafka;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -24,6 +24,13 @@ impl WordCount {
     pub fn measure(self, bench: &Bench) -> Result<f64> {
         let cpu = bench.run(&self.input(bench)?, operators()?, |kafka, to| self.check(kafka, to))?;
         Ok(WORDS as f64 / cpu)
+    }
+
+    /// What exactly-once delivery leaves of the words per CPU-second.
+    pub fn exactly_once(self, bench: &Bench) -> Result<f64> {
+        let topic = self.input(bench)?;
+        let cpu = |delivery| bench.run_that_delivers(&topic, operators()?, delivery, |kafka, to| self.check(kafka, to));
+        Ok(cpu(Delivery::AtLeastOnce)? / cpu(Delivery::ExactlyOnce)?)
     }
 
     /// Fills the topic; its name.

@@ -50,12 +50,13 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
     // Listed before the commit is read (rule 21): what is named by it later is not among these, or is named now.
     let listed = store.list()?;
     let start = recover::recover(prepared, &world, &store, past.fresh)?;
-    past.starts_from(&world, start.commit.clone());
     let (sinks, producers, local_sinks) = open_sinks(prepared, &budget, &world, &start, past.fresh)?;
     if start.new {
         recover::begin(prepared, &mut world, &store, &start)?;
         past.fresh = false;
     }
+    // Not before a new run's own commit has landed: what stood there until then is an older run's.
+    past.starts_from(&world, start.commit.clone());
     world.log.begin()?;
     collect_garbage(&store, &listed, &start)?;
     let (operators, numbers) = recover::numbers(prepared, &start);

@@ -1,5 +1,7 @@
 //! Passes records on, until it meets the value `strike`: then it does what its configuration, `{"do": "…"}`, says.
 
+#![expect(clippy::disallowed_methods, reason = "it traps and sleeps, as its configuration asks for")]
+
 mod bindings {
     #![allow(unsafe_code, missing_docs, clippy::all, clippy::indexing_slicing)]
     wit_bindgen::generate!({ world: "processor", path: "../../../wit" });
@@ -87,7 +89,7 @@ fn strike(task: &str) {
         },
         "flood-counter" => (0..1_000_000).for_each(|_| metrics::add(0, 1)),
         "unknown-counter" => metrics::add(9, 1),
-        "flood-map" => (0u64..).for_each(|i| {
+        "flood-map" => (0..u64::MAX).for_each(|i| {
             let key = column(&[i.to_le_bytes().to_vec()]);
             map_state::put(0, &[0], &key, &column(&[vec![1; 1000]]));
         }),
