@@ -56,6 +56,8 @@ pub struct Admin {
     timeout: Duration,
 }
 
+/// How often a call that waits looks whether its client has met an error.
+const LOOK: Duration = Duration::from_millis(50);
 /// Name of the client, and of the group that it never commits to.
 const CLIENT: &str = "weir-topics";
 
@@ -93,8 +95,8 @@ impl Admin {
         new.config = configs.to_vec();
         let options = AdminOptions::new().operation_timeout(Some(self.timeout)).request_timeout(Some(self.timeout));
         let deadline = Instant::now() + self.timeout;
-        let results = block_on(self.client.create_topics([&new], &options), deadline)
-            .ok_or_else(|| self.late("create a topic"))?
+        let results = self
+            .answer("create a topic", self.client.create_topics([&new], &options), deadline)?
             .map_err(|e| self.named("create a topic", &e))?;
         for result in results {
             result.map_err(|(_, code)| Error::topic("create it", topic, code, ""))?;
@@ -126,8 +128,8 @@ impl Admin {
         const ACTION: &str = "describe topics";
         let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
         let options = AdminOptions::new().request_timeout(Some(self.timeout));
-        let described = block_on(self.client.describe_configs(&resources, &options), Instant::now() + self.timeout)
-            .ok_or_else(|| self.late(ACTION))?
+        let described = self
+            .answer(ACTION, self.client.describe_configs(&resources, &options), Instant::now() + self.timeout)?
             .map_err(|e| self.named(ACTION, &e))?;
         let largest = |described: rdkafka::admin::ConfigResourceResult| {
             let described = described.ok()?;
@@ -258,6 +260,27 @@ impl Admin {
         met.unwrap_or_else(|| Error::from_call(action, error))
     }
 
+    /// Runs a future on this thread until its deadline, or until the client meets what no waiting mends: rdkafka's admin
+    /// calls are completed by a thread of their client, which says nothing of a wrong password.
+    fn answer<F: Future>(&self, action: &str, future: F, deadline: Instant) -> Result<F::Output, Error> {
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut task = std::task::Context::from_waker(&waker);
+        let mut future = pin!(future);
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut task) {
+                return Ok(output);
+            }
+            if let Some(named) = self.client.inner().context().take_errors().into_iter().find(|e| !e.is_transient()) {
+                return Err(named);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(self.late(action));
+            }
+            std::thread::park_timeout(left.min(LOOK));
+        }
+    }
+
     fn late(&self, action: &str) -> Error {
         Error::Broker { action: action.into(), reason: format!("no answer within {:?}", self.timeout), transient: true }
     }
@@ -268,22 +291,5 @@ struct Unpark(Thread);
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
         self.0.unpark();
-    }
-}
-
-/// Runs a future on this thread; `None` at the deadline. rdkafka's admin calls are completed by a thread of their client.
-fn block_on<F: Future>(future: F, deadline: Instant) -> Option<F::Output> {
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut task = std::task::Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut task) {
-            return Some(output);
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return None;
-        }
-        std::thread::park_timeout(left);
     }
 }
