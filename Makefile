@@ -2,10 +2,10 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build guests demo demo-kafka test test-demo lint bench fmt
+.PHONY: help setup build guests demo demo-kafka test test-demo lint bench bench-against fmt
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what the build needs and is not there
 	@scripts/setup.sh
@@ -35,6 +35,9 @@ lint: ## format, clippy, licences, documentation, shell scripts
 
 bench: ## measure each promised figure; writes bench-results.json
 	@scripts/bench.sh
+
+bench-against: ## compare figures with those of COMMIT, measured in turns
+	@scripts/bench-against.sh "$(COMMIT)"
 
 fmt: ## format all Rust code
 	@cargo fmt --all

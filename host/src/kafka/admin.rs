@@ -3,6 +3,7 @@
 use super::consumer::{Consumer, ConsumerSettings, Position, Watermarks};
 use super::context::Context;
 use super::error::Error;
+use super::ffi;
 use super::producer::{OutputProducer, ProduceError, ProducerSettings};
 use super::properties::{Cluster, topic_name};
 use crate::clock;
@@ -176,7 +177,7 @@ impl Admin {
                 match producer.produce(&handle, row, std::iter::empty(), None) {
                     Ok(()) => break,
                     Err(ProduceError::QueueFull) => producer.flush_until(Instant::now() + self.timeout)?,
-                    Err(ProduceError::Failed(error)) => return Err(error),
+                    Err(ProduceError::Failed(error) | ProduceError::Broken(error)) => return Err(error),
                     Err(large @ ProduceError::TooLarge { .. }) => {
                         return Err(Error::Broker { action: "produce".into(), reason: large.to_string(), transient: false });
                     }
@@ -256,8 +257,13 @@ impl Admin {
 
     /// The error of a call; a named one that the client met meanwhile (a wrong password) says more than "timed out".
     fn named(&self, action: &str, error: &rdkafka::error::KafkaError) -> Error {
-        let met = self.client.inner().context().take_errors().into_iter().find(|e| !e.is_transient());
-        met.unwrap_or_else(|| Error::from_call(action, error))
+        self.met().unwrap_or_else(|| Error::from_call(action, error))
+    }
+
+    /// What the client has met that no waiting mends.
+    fn met(&self) -> Option<Error> {
+        ffi::serve(self.client.inner());
+        self.client.inner().context().take_errors().into_iter().find(|e| !e.is_transient())
     }
 
     /// Runs a future on this thread until its deadline, or until the client meets what no waiting mends: rdkafka's admin
@@ -270,7 +276,7 @@ impl Admin {
             if let Poll::Ready(output) = future.as_mut().poll(&mut task) {
                 return Ok(output);
             }
-            if let Some(named) = self.client.inner().context().take_errors().into_iter().find(|e| !e.is_transient()) {
+            if let Some(named) = self.met() {
                 return Err(named);
             }
             let left = deadline.saturating_duration_since(Instant::now());

@@ -59,9 +59,12 @@ pub enum ProduceError {
         /// Bytes of key and value.
         bytes: usize,
     },
-    /// Anything else: no such partition, or the producer is fenced or failed for good.
+    /// The record has no place in the topic: no such partition, or a timestamp that no broker takes.
     #[error(transparent)]
     Failed(#[from] Error),
+    /// No fault of this record: the transaction has failed, or the producer is fenced or failed for good.
+    #[error(transparent)]
+    Broken(Error),
 }
 
 /// Produces records, from several threads at once: idempotent and in order per partition and thread.
@@ -187,7 +190,7 @@ impl OutputProducer {
         let partitions = topic.partitions();
         let keyless = if row.key.is_none() && partition.is_none() { next_keyless(topic, partitions) } else { 0 };
         let partition = partition.unwrap_or_else(|| choose(row.key, partitions, keyless));
-        topic.topic.produce(partition, row, NewHeaders::copy(headers)).map_err(|code| refusal(topic, partition, row, code))
+        topic.topic.produce(partition, row, NewHeaders::copy(headers)).map_err(|code| self.refusal(topic, partition, row, code))
     }
 
     /// Puts `rows` of a batch into an outbox, each with its partition as [`OutputProducer::produce`] chooses it; those
@@ -218,7 +221,7 @@ impl OutputProducer {
             match topic.topic.produce(partition, row, headers) {
                 Ok(()) => outbox.take_next(),
                 Err(Code::QueueFull) => break,
-                Err(code) => return Err(refusal(topic, partition, row, code)),
+                Err(code) => return Err(self.refusal(topic, partition, row, code)),
             };
         }
         Ok(before - outbox.len())
@@ -268,6 +271,21 @@ impl OutputProducer {
         }
     }
 
+    fn refusal(&self, topic: &TopicHandle, partition: i32, row: RowRef<'_>, code: Code) -> ProduceError {
+        let bytes = row.key.map_or(0, <[u8]>::len) + row.value.map_or(0, <[u8]>::len);
+        match code {
+            Code::QueueFull => ProduceError::QueueFull,
+            Code::MessageSizeTooLarge => ProduceError::TooLarge { topic: topic.name.clone(), bytes },
+            // The record that was lost before says more than that no other may follow it.
+            Code::State | Code::Fatal => ProduceError::Broken(self.check().err().unwrap_or_else(|| Error::Broker {
+                action: format!("topic `{}`: produce", topic.name),
+                reason: "the transaction has failed".into(),
+                transient: true,
+            })),
+            code => ProduceError::Failed(Error::partition("produce", &topic.name, partition, -1, code, "")),
+        }
+    }
+
     /// Records not yet acknowledged, and events not yet served.
     #[must_use]
     pub fn queue_len(&self) -> usize {
@@ -277,13 +295,4 @@ impl OutputProducer {
 
 fn next_keyless(topic: &TopicHandle, partitions: u32) -> u32 {
     topic.keyless.fetch_add(1, Ordering::Relaxed) % partitions.max(1)
-}
-
-fn refusal(topic: &TopicHandle, partition: i32, row: RowRef<'_>, code: Code) -> ProduceError {
-    let bytes = row.key.map_or(0, <[u8]>::len) + row.value.map_or(0, <[u8]>::len);
-    match code {
-        Code::QueueFull => ProduceError::QueueFull,
-        Code::MessageSizeTooLarge => ProduceError::TooLarge { topic: topic.name.clone(), bytes },
-        code => ProduceError::Failed(Error::partition("produce", &topic.name, partition, -1, code, "")),
-    }
 }

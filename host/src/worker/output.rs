@@ -129,6 +129,7 @@ impl Output {
         loop {
             match producer.produce_batch(topic, batch, &mut self.outbox) {
                 Ok(_) | Err(ProduceError::QueueFull) => {}
+                Err(ProduceError::Broken(error)) => return Err(error.into()),
                 Err(error) => {
                     let row = self.outbox.take_next().unwrap_or(0);
                     let (topic, partition, offset) = self.shared.origin(batch, row);
