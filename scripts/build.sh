@@ -20,4 +20,7 @@ if [ ! -d "$CARGO_TARGET_DIR/debug/deps" ]; then
 fi
 # Always the whole workspace: with -p the dependencies would be built again, with other features.
 step "host" cargo build --workspace
+# The same dependencies, and only the host again: the build folder is shared, and what it ends in lies apart.
+step "host with failpoints" env CARGO_BUILD_BUILD_DIR="$CARGO_TARGET_DIR" CARGO_TARGET_DIR="$CARGO_TARGET_DIR/failpoints" \
+  cargo build --workspace --features weir/failpoints --bin weir
 step "guests" scripts/build-guests.sh

@@ -49,6 +49,7 @@ check "python syntax" check_python
 check "licences, bans, sources" cargo deny --locked check bans licenses sources
 check "licences, bans, sources of guests" cargo deny --locked --manifest-path $guests check bans licenses sources
 check "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
+check "clippy of failpoints" cargo clippy --workspace --all-targets --locked --features weir/failpoints -- -D warnings
 check "clippy of guests" for_guests cargo clippy --workspace --all-targets --locked --manifest-path $guests -- -D warnings
 check "documentation" env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked --quiet
 check "documentation of the SDK" for_guests env RUSTDOCFLAGS=-Dwarnings \

@@ -87,6 +87,17 @@ impl Folder {
         self.start_by(Command::new(binary()), job, arguments)
     }
 
+    /// Starts `weir run` of the build with failpoints, one of which is armed: `POINT:HIT:MARKER`.
+    ///
+    /// # Panics
+    /// When that build is not there.
+    #[track_caller]
+    pub fn start_armed(&self, job: &Job, failpoint: &str) -> Run {
+        let mut weir = Command::new(armed_binary());
+        weir.env("WEIR_FAILPOINT", failpoint);
+        self.start_by(weir, job, &[])
+    }
+
     /// Starts `weir run` on the job with a pipe for stdout that nobody reads.
     #[track_caller]
     pub fn start_unread(&self, job: &Job, arguments: &[&str]) -> Run {
@@ -162,10 +173,26 @@ impl Folder {
 /// When it has not been built.
 #[track_caller]
 pub fn binary() -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
-    let path = test.ancestors().nth(2).expect("tests lie in target/debug/deps").join("weir");
+    let path = profile_folder().join("weir");
     assert!(path.is_file(), "there is no weir binary at {}: build it with cargo build --workspace", path.display());
     path
+}
+
+/// The binary with failpoints.
+#[track_caller]
+fn armed_binary() -> PathBuf {
+    let profile = profile_folder();
+    let target = profile.parent().expect("target/debug");
+    let path = target.join("failpoints").join(profile.file_name().expect("target/debug")).join("weir");
+    assert!(path.is_file(), "there is no weir binary at {}: build it with scripts/build.sh", path.display());
+    path
+}
+
+/// `target/debug`: tests lie in its folder `deps`, other programs in itself.
+fn profile_folder() -> PathBuf {
+    let this = std::env::current_exe().expect("the path of this program");
+    let folder = this.parent().expect("a program lies in a folder");
+    if folder.ends_with("deps") { folder.parent().expect("target/debug/deps").to_owned() } else { folder.to_owned() }
 }
 
 /// Where scripts/env.sh keeps what is slow to make.
@@ -271,10 +298,11 @@ impl Run {
     /// # Panics
     /// When it had ended before.
     #[track_caller]
-    pub fn kill_9(mut self) {
+    pub fn kill_9(mut self) -> Outcome {
         self.assert_running();
         self.child.kill().expect("SIGKILL");
-        self.child.wait().expect("the end of a killed process");
+        let status = self.child.wait().expect("the end of a killed process");
+        self.outcome(status)
     }
 
     /// Asks it to end, with SIGTERM.

@@ -43,6 +43,11 @@ fn main() -> ExitCode {
     };
     let filter = filter.or_else(|| variable("WEIR_LOG")).or_else(|| variable("RUST_LOG"));
     let colour = Terminal::is_live() && variable("NO_COLOR").is_none();
+    #[cfg(feature = "failpoints")]
+    if let Some(Err(problem)) = variable("WEIR_FAILPOINT").map(|text| weir_host::failpoint::arm(&text)) {
+        terminal.line(&problem);
+        return ExitCode::from(weir_host::fault::Kind::BadJob.exit_code());
+    }
     // Without a log there is no other place for its own failure than a plain line.
     let (format, result) = match logging::start(filter.as_deref(), format, colour, &terminal) {
         Ok(()) => (format, execute(&cli.command, &terminal)),

@@ -125,11 +125,14 @@ pub fn merge<W: Write>(objects: &[Object], drop_tombstones: bool, mut into: Writ
 pub fn merge_files(store: &Store, files: &[FileRef], drop_tombstones: bool, name: &str) -> Result<FileRef, Error> {
     let objects = files.iter().map(|file| store.open_file(file)).collect::<Result<Vec<_>, _>>()?;
     let upload = Writer::new(name, store.upload(name)?);
+    failpoint!("merge");
     let written = merge(&objects, drop_tombstones, upload).map_err(|e| e.within(store.dir()))?;
     let first_epoch = files.first().map_or(0, |file| file.first_epoch);
     let last_epoch = files.last().map_or(0, |file| file.last_epoch);
     let merged = FileRef::written(name.to_owned(), first_epoch, last_epoch, &written);
+    failpoint!("merge");
     written.sink.publish()?;
+    failpoint!("merge");
     Ok(merged)
 }
 

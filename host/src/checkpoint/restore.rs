@@ -32,6 +32,7 @@ pub fn restore<E: From<Error>>(store: &Store, files: &[FileRef], mut apply: impl
         if let Some(value) = merged.value() {
             apply(merged.key(), value)?;
             live += 1;
+            failpoint!("restore", when live % 1024 == 0);
         }
     }
     Ok(live)

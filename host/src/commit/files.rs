@@ -62,12 +62,14 @@ impl Files {
     fn adopt_merged(&mut self) -> Result<(), Error> {
         let Some(merging) = &self.merging else { return Ok(()) };
         let Some(merged) = merging.task.poll()? else { return Ok(()) };
+        failpoint!("adopt");
         if let Some(list) = checkpoint::adopt(&self.list, &merging.replaced, merged.clone()) {
             self.list = list;
         } else {
             self.store.delete(&merged.name)?;
         }
         self.merging = None;
+        failpoint!("adopt");
         Ok(())
     }
 
@@ -77,6 +79,7 @@ impl Files {
         let mut referenced: HashSet<_> = self.list.iter().map(|f| f.name.clone()).collect();
         referenced.insert(own.name.clone());
         for name in self.referenced.difference(&referenced) {
+            failpoint!("garbage");
             self.store.delete(name)?;
         }
         self.referenced = referenced;
@@ -142,6 +145,10 @@ fn catch_up(disk: &state::Disk, objects: &[Object], epoch: u64) -> Result<(), Er
     let mut merged = Merged::new(objects.iter().map(Object::scan))?;
     while merged.advance()? {
         into.put(merged.key(), merged.value())?;
+        failpoint!("spill", when merged.key().last().is_some_and(|byte| byte % 16 == 0));
     }
-    Ok(into.finish()?)
+    failpoint!("spill");
+    into.finish()?;
+    failpoint!("spill");
+    Ok(())
 }

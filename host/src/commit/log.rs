@@ -103,6 +103,7 @@ impl CommitLog {
             && log.outputs
         {
             log.producer.begin()?;
+            failpoint!("begin");
             log.begun = clock::monotonic();
         }
         Ok(())

@@ -306,7 +306,9 @@ impl Coordinator {
             let (own, bytes) = self.encode(done.epoch, deltas, sinks)?;
             let put = span.parent().child("put checkpoint");
             put.set("weir.bytes", bytes.len() as u64);
+            failpoint!("delta-put");
             self.files.store().put_if_absent(&own.name, &bytes)?;
+            failpoint!("manifest-put");
             drop(put);
             let manifest = ManifestRef { name: own.name.clone(), checksum: own.checksum };
             let metadata =
@@ -316,6 +318,7 @@ impl Coordinator {
             self.attempted.push(metadata.clone());
             let sent = span.parent().child("commit offsets");
             self.log.commit(&metadata, &offsets)?;
+            failpoint!("committed");
             drop(sent);
             if self.log.holds_outputs() && !done.last {
                 self.log.begin()?;

@@ -127,6 +127,7 @@ fn collect_garbage(store: &Store, listed: &[checkpoint::Listed], start: &Start) 
     let own = start.checkpoint.iter().map(|c| c.own.name.clone());
     let referenced = start.checkpoint.iter().flat_map(|c| c.files()).map(|f| f.name).chain(own).collect();
     for name in checkpoint::garbage(listed, &referenced, clock::system_now(), GARBAGE_AGE) {
+        failpoint!("garbage");
         store.delete(&name)?;
     }
     Ok(())

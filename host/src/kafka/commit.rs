@@ -185,6 +185,8 @@ impl CommitProducer {
             return Err(self.give_up("flush", error.to_string(), false, deadline));
         }
         self.send_offsets(&group, &list, deadline)?;
+        failpoint!("offsets-sent");
+        failpoint!("commit-sent", last ffi::commit_transaction(self.outputs.client(), 1));
         self.commit(deadline)
     }
 

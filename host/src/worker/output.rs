@@ -136,6 +136,7 @@ impl Output {
                     return Err(Error::Produce { sink: self.id(sink), topic, partition, offset, reason: error.to_string() });
                 }
             }
+            failpoint!("produce");
             if self.outbox.is_empty() {
                 return Ok(());
             }

@@ -1,7 +1,7 @@
 //! A steady stream of records that rides out a broker's absence.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -15,17 +15,30 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Between two portions of the stream.
 const STEP: Duration = Duration::from_millis(10);
 
-/// A thread that produces records with keys `key-0`, `key-1`, … in turn. Ends with [`Load::stop`].
+/// A thread that produces records. Ends with [`Load::stop`].
 #[derive(Debug)]
 pub struct Load {
     stop: Arc<AtomicBool>,
+    delivered: Arc<AtomicU64>,
     thread: Option<JoinHandle<u64>>,
 }
 
 impl Broker {
-    /// Begins to produce `per_second` records a second over `keys` keys. While the broker is away they wait in the
-    /// producer, each is taken exactly once, and those of a key stay in order.
+    /// Begins to produce `per_second` records a second with keys `key-0`, `key-1`, … in turn. While the broker is away
+    /// they wait in the producer, each is taken exactly once, and those of a key stay in order.
     pub fn load(&self, topic: &str, keys: u64, per_second: u64) -> Load {
+        let records = (0..).map(move |number| (format!("key-{}", number % keys), String::new()));
+        self.load_of(topic, records, 0, per_second)
+    }
+
+    /// The same with keys and values of an iterator that never ends; the first `at_once` come as fast as they can.
+    pub fn load_of(
+        &self,
+        topic: &str,
+        records: impl Iterator<Item = (String, String)> + Send + 'static,
+        at_once: u64,
+        per_second: u64,
+    ) -> Load {
         let mut config = self.config();
         config
             .set("enable.idempotence", "true")
@@ -35,27 +48,35 @@ impl Broker {
             .set("queue.buffering.max.messages", "0")
             .set("reconnect.backoff.max.ms", "500");
         let producer: BaseProducer = config.create().expect("a producer");
-        let stop = Arc::new(AtomicBool::new(false));
-        let (asked, topic) = (stop.clone(), topic.to_owned());
-        let body = move || produce(&producer, &topic, keys, per_second, &asked);
+        let (stop, delivered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (asked, taken, topic) = (stop.clone(), delivered.clone(), topic.to_owned());
+        let body = move || produce(&producer, &topic, records, (at_once, per_second), &asked, &taken);
         let thread = thread::Builder::new().name("load".into()).spawn(body).expect("a thread");
-        Load { stop, thread: Some(thread) }
+        Load { stop, delivered, thread: Some(thread) }
     }
 }
 
-fn produce(producer: &BaseProducer, topic: &str, keys: u64, per_second: u64, stop: &AtomicBool) -> u64 {
-    let (begin, mut sent) = (Instant::now(), 0u64);
+fn produce(
+    producer: &BaseProducer,
+    topic: &str,
+    mut records: impl Iterator<Item = (String, String)>,
+    (at_once, per_second): (u64, u64),
+    stop: &AtomicBool,
+    delivered: &AtomicU64,
+) -> u64 {
+    let (begin, mut sent, mut next) = (Instant::now(), 0u64, records.next());
     while !stop.load(Ordering::Relaxed) {
-        let due = (begin.elapsed().as_secs_f64() * per_second as f64) as u64;
+        let due = at_once + (begin.elapsed().as_secs_f64() * per_second as f64) as u64;
         while sent < due {
-            let key = format!("key-{}", sent % keys);
-            match producer.send(BaseRecord::<str, str>::to(topic).key(&key).payload("")) {
-                Ok(()) => sent += 1,
+            let (key, value) = next.as_ref().expect("records without an end");
+            match producer.send(BaseRecord::<str, str>::to(topic).key(key).payload(value)) {
+                Ok(()) => (sent, next) = (sent + 1, records.next()),
                 Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => break,
                 Err((error, _)) => panic!("the client refused a record: {error}"),
             }
         }
         producer.poll(Duration::ZERO);
+        delivered.store(sent - producer.in_flight_count() as u64, Ordering::Relaxed);
         thread::park_timeout(STEP);
     }
     producer.flush(PATIENCE).expect("the broker takes all records");
@@ -63,6 +84,11 @@ fn produce(producer: &BaseProducer, topic: &str, keys: u64, per_second: u64, sto
 }
 
 impl Load {
+    /// How many records the broker has taken so far.
+    pub fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
+    }
+
     /// Ends the stream and waits until the broker has taken all of it; how many records it was.
     ///
     /// # Panics

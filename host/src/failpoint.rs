@@ -1,0 +1,88 @@
+//! Named points at which a test ends this process, as abruptly as kill -9 does, the n-th time that one is reached.
+//! Without the feature `failpoints` nothing of them is compiled.
+
+/// Ends the process if this is the point and the hit that a test asked for. `when` counts only some passes; `last` is
+/// done just before the end.
+macro_rules! failpoint {
+    ($point:literal) => {
+        failpoint!($point, when true, last {})
+    };
+    ($point:literal, when $condition:expr) => {
+        failpoint!($point, when $condition, last {})
+    };
+    ($point:literal, last $last:expr) => {
+        failpoint!($point, when true, last $last)
+    };
+    ($point:literal, when $condition:expr, last $last:expr) => {
+        #[cfg(feature = "failpoints")]
+        if $condition && $crate::failpoint::is_last($point) {
+            _ = $last;
+            $crate::failpoint::end($point);
+        }
+    };
+}
+
+#[cfg(feature = "failpoints")]
+pub use armed::{POINTS, arm, end, is_last};
+
+#[cfg(feature = "failpoints")]
+mod armed {
+    use std::path::PathBuf;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// All points, in the order in which a run gets to them.
+    pub const POINTS: [&str; 12] = [
+        "restore",
+        "begin",
+        "produce",
+        "delta-put",
+        "manifest-put",
+        "offsets-sent",
+        "commit-sent",
+        "committed",
+        "garbage",
+        "merge",
+        "adopt",
+        "spill",
+    ];
+
+    static ARMED: OnceLock<Armed> = OnceLock::new();
+
+    struct Armed {
+        point: &'static str,
+        left: AtomicU64,
+        marker: PathBuf,
+    }
+
+    /// Arms one point of this process: `POINT:HIT:MARKER`, the file that is written when the process ends there.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn arm(text: &str) -> Result<(), String> {
+        let mut parts = text.splitn(3, ':');
+        let (Some(name), Some(hit), Some(marker)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(format!("failpoint `{text}` is not POINT:HIT:MARKER"));
+        };
+        let point = POINTS.into_iter().find(|point| *point == name);
+        let point = point.ok_or_else(|| format!("there is no failpoint `{name}`; there are {}", POINTS.join(", ")))?;
+        let left = hit.parse().map_err(|e| format!("failpoint `{text}`: hit `{hit}`: {e}"))?;
+        let armed = Armed { point, left: AtomicU64::new(left), marker: marker.into() };
+        ARMED.set(armed).map_err(|_| "a failpoint is armed already".to_owned())
+    }
+
+    /// Counts a hit of a point; whether it is the one at which the process ends.
+    pub fn is_last(point: &str) -> bool {
+        ARMED.get().is_some_and(|armed| armed.point == point && armed.left.fetch_sub(1, Ordering::Relaxed) == 1)
+    }
+
+    /// Leaves the marker, which names the point, and ends the process.
+    #[expect(clippy::disallowed_methods, reason = "no destructor may run: that is what is tested")]
+    pub fn end(point: &str) -> ! {
+        if let Some(armed) = ARMED.get() {
+            // Without a marker the test fails, which is what it should do then.
+            let _ = std::fs::write(&armed.marker, point);
+        }
+        std::process::abort()
+    }
+}

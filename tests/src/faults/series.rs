@@ -1,0 +1,163 @@
+//! A series of kills of one job under load, and the verdict at its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+use super::oracle::Findings;
+use super::workload::{KEYS, Workload, inputs};
+use crate::broker::Broker;
+use crate::records::Random;
+use crate::wait;
+use crate::weir::{Folder, Outcome, code};
+
+/// The points at which a build with failpoints can end itself, as `weir_host::failpoint` names them.
+pub const POINTS: [&str; 12] = [
+    "restore",
+    "begin",
+    "produce",
+    "delta-put",
+    "manifest-put",
+    "offsets-sent",
+    "commit-sent",
+    "committed",
+    "garbage",
+    "merge",
+    "adopt",
+    "spill",
+];
+/// A point is passed by this hit at the latest.
+const HITS: u64 = 50;
+/// Until a failpoint is hit, or all input is committed.
+const DEADLINE: Duration = Duration::from_secs(180);
+const PER_SECOND: u64 = 10_000;
+const SIGABRT: i32 = 6;
+
+/// How a life of the job ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kill {
+    /// By SIGKILL, at some moment.
+    Random,
+    /// By itself, at some hit of a failpoint.
+    At(&'static str),
+}
+
+/// What a series has done and found.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// How many random kills hit each phase, as what was left behind tells.
+    pub phases: BTreeMap<&'static str, u64>,
+    /// How many times the job has ended at each failpoint.
+    pub points: BTreeMap<&'static str, u64>,
+    /// Records of the input.
+    pub sent: u64,
+    /// What the oracle says.
+    pub findings: Findings,
+}
+
+/// Runs the workload of a seed, ends it in each of these ways in turn, lets it come to its end, and judges.
+///
+/// # Panics
+/// When the job ends otherwise, or does not come to its end.
+#[track_caller]
+pub fn run(name: &str, broker: &Broker, seed: u64, kills: &[Kill]) -> Report {
+    let workload = Workload::new(name, broker);
+    let folder = Folder::new();
+    let load = broker.load_of(&workload.input, inputs(seed).map(|input| (input.key(), input.value())), KEYS, PER_SECOND);
+    let mut random = Random::new(!seed);
+    let (mut report, mut unsure) = (Report::default(), None);
+    if let Some(Kill::At(_)) = kills.first() {
+        // There has to be something to restore, to merge, to spill.
+        wait::until("a record of each key in the input", DEADLINE, || load.delivered() >= KEYS);
+        folder.run(&workload.job, &["--until-end"], DEADLINE).expect(code::OK);
+    }
+    for kill in kills {
+        let before = objects(&folder, &workload);
+        let ended = match kill {
+            Kill::Random => {
+                let mut run = folder.start(&workload.job, &[]);
+                // Every fourth is over before the job has started to read.
+                let within = if random.below(4) == 0 { 800 } else { 2_500 };
+                run.ended_within(Duration::from_millis(random.below(within)));
+                run.kill_9()
+            }
+            Kill::At(point) => {
+                let ended = end_at(&folder, &workload, point, 1 + random.below(HITS));
+                *report.points.entry(point).or_default() += 1;
+                ended
+            }
+        };
+        report.resolve(&mut unsure, &ended.stderr);
+        if *kill == Kill::Random {
+            let left = objects(&folder, &workload);
+            match phase(&folder, &workload, &ended.stderr, &left) {
+                Some(phase) => *report.phases.entry(phase).or_default() += 1,
+                None => unsure = Some(left.difference(&before).filter_map(|name| epoch(name)).max().unwrap_or(0)),
+            }
+        }
+    }
+    report.sent = load.stop();
+    let last = folder.run(&workload.job, &["--until-end"], DEADLINE).expect(code::OK);
+    report.resolve(&mut unsure, &last.stderr);
+    report.findings = workload.judge(&folder, seed, report.sent);
+    report
+}
+
+/// Starts the build with failpoints and waits until it has ended itself there.
+#[track_caller]
+fn end_at(folder: &Folder, workload: &Workload<'_>, point: &str, hit: u64) -> Outcome {
+    let marker = folder.path("marker");
+    let ended = folder.start_armed(&workload.job, &format!("{point}:{hit}:{}", marker.display())).wait(DEADLINE);
+    let reached = fs::read_to_string(&marker).unwrap_or_default();
+    let as_asked = ended.status.signal() == Some(SIGABRT) && reached == point;
+    assert!(as_asked, "hit {hit} of {point}: the marker says `{reached}`, {}; stderr:\n{}", ended.status, ended.stderr);
+    fs::remove_file(&marker).expect("the marker is this test's");
+    ended
+}
+
+impl Report {
+    /// Whether an epoch that was put is committed is seen by the next start.
+    fn resolve(&mut self, unsure: &mut Option<u64>, stderr: &str) {
+        let resumed = stderr.lines().find(|line| line.contains("resuming")).and_then(|line| {
+            let number = line.split("epoch=").nth(1)?;
+            number.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok()
+        });
+        if let (Some(put), Some(resumed)) = (*unsure, resumed) {
+            let phase = if put > resumed { "put, not committed" } else { "in an epoch" };
+            *self.phases.entry(phase).or_default() += 1;
+            *unsure = None;
+        }
+    }
+}
+
+/// Names in the checkpoint store.
+fn objects(folder: &Folder, workload: &Workload<'_>) -> BTreeSet<String> {
+    let store = folder.path(workload.job.state_folder()).join("checkpoints");
+    let Ok(entries) = fs::read_dir(store) else { return BTreeSet::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+/// The epoch whose object this is.
+fn epoch(name: &str) -> Option<u64> {
+    name.strip_suffix(".ckpt")?.split('-').next()?.parse().ok()
+}
+
+/// What the job was at, as what it has left tells; none where only its successor can tell.
+fn phase(folder: &Folder, workload: &Workload<'_>, stderr: &str, left: &BTreeSet<String>) -> Option<&'static str> {
+    if !stderr.contains("resuming") && !stderr.contains("a new run begins") {
+        return Some("starting");
+    }
+    if stderr.contains("resuming") && !stderr.contains("state restored") {
+        return Some("restoring");
+    }
+    if folder.path(workload.job.state_folder()).join("rocksdb/ingest").exists() {
+        return Some("spilling");
+    }
+    let unfinished = |prefix: &str| left.iter().any(|name| name.starts_with(prefix) && name.ends_with(".tmp"));
+    match () {
+        () if unfinished(".0") => Some("putting"),
+        () if unfinished(".merge") => Some("merging"),
+        () => None,
+    }
+}
