@@ -2,10 +2,10 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build guests demo demo-kafka test test-demo lint bench bench-against fmt
+.PHONY: help setup build guests demo demo-kafka test test-demo test-guest-routes lint bench bench-against fmt
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what the build needs and is not there
 	@scripts/setup.sh
@@ -29,6 +29,9 @@ test: ## all tests, with a real Kafka
 test-demo: ## only the demo's tests, on a pseudo-terminal
 	@scripts/build.sh
 	@python3 tests/demo/test_demo.py
+
+test-guest-routes: ## examples built by cargo and by cargo-component give the same output; not in make test
+	@scripts/test-guest-routes.sh
 
 lint: ## format, clippy, licences, documentation, shell scripts
 	@scripts/lint.sh

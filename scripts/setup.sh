@@ -6,6 +6,7 @@
 #   setup.sh --kafka    to build, and to run the demo with Kafka
 #   setup.sh --tests    to build, and to run the tests: with Kafka and Prometheus
 #   setup.sh --lint     to build, and shellcheck and cargo-deny
+#   setup.sh --guest-routes   to build, and cargo-component
 #
 # WEIR_ROCKSDB=source compiles RocksDB with the host instead of taking the library from its Maven jar.
 set -euo pipefail
@@ -16,6 +17,7 @@ source scripts/env.sh
 
 rocksdb_sha256=265c656af5c6502cb8d71db1a74858509f706cc47f1a5b6f603c736d11ce677d
 cargo_deny_version=0.20.2
+cargo_component_version=0.21.1
 
 say() { echo "setup: $*" >&2; }
 die() {
@@ -126,11 +128,23 @@ install_cargo_deny() {
   rm -rf "$WEIR_CACHE/tools/target"
 }
 
+# As the guide to writing functions says.
+install_cargo_component() {
+  CARGO_TARGET_DIR=$WEIR_CACHE/tools/target-component cargo install cargo-component --version "$cargo_component_version" \
+    --locked --root "$WEIR_CACHE/tools" --quiet
+  rm -rf "$WEIR_CACHE/tools/target-component"
+}
+
+cargo_component_ready() {
+  [ "$("$WEIR_CACHE/tools/bin/cargo-component" --version 2> /dev/null)" = "cargo-component $cargo_component_version" ]
+}
+
 cargo_deny_ready() { [ -x "$WEIR_CACHE/tools/bin/cargo-deny" ]; }
 
 need_kafka=no
 need_prometheus=no
 need_lint=no
+need_component=no
 for argument in "$@"; do
   case $argument in
     --kafka) need_kafka=yes ;;
@@ -139,7 +153,8 @@ for argument in "$@"; do
       need_prometheus=yes
       ;;
     --lint) need_lint=yes ;;
-    *) die "unknown argument $argument; known: --kafka, --tests, --lint" ;;
+    --guest-routes) need_component=yes ;;
+    *) die "unknown argument $argument; known: --kafka, --tests, --lint, --guest-routes" ;;
   esac
 done
 need_java=$need_kafka
@@ -156,5 +171,8 @@ if [ $need_kafka = yes ]; then tests/kafka/kafka.sh fetch; fi
 if [ $need_prometheus = yes ] && ! prometheus_ready; then timed "fetching Prometheus (19 MB)" fetch_prometheus; fi
 if [ $need_lint = yes ] && ! cargo_deny_ready; then
   timed "compiling cargo-deny $cargo_deny_version" install_cargo_deny
+fi
+if [ $need_component = yes ] && ! cargo_component_ready; then
+  timed "compiling cargo-component $cargo_component_version (11 minutes of CPU time)" install_cargo_component
 fi
 say "ready"

@@ -48,10 +48,11 @@ fn copy() -> Case {
     Case { name: "copy", operators: vec![], expected: main(model::copy(&input)), input, whole: true }
 }
 
-fn passthrough() -> Case {
+/// The same function is there twice: through the SDK, and over raw columns.
+fn passthrough(component: &'static str) -> Case {
     let input = records::mixed(2, RECORDS);
-    let operators = vec![operator("flip", "passthrough", "in", json!({}))];
-    Case { name: "passthrough", operators, expected: main(model::passthrough(&input)), input, whole: true }
+    let operators = vec![operator("flip", component, "in", json!({}))];
+    Case { name: component, operators, expected: main(model::passthrough(&input)), input, whole: true }
 }
 
 fn filter_map() -> Case {
@@ -200,12 +201,17 @@ fn a_copy_over_kafka_changes_nothing() {
 
 #[test]
 fn passthrough_over_files_equals_the_model() {
-    passthrough().over_files();
+    passthrough("passthrough").over_files();
+}
+
+#[test]
+fn passthrough_without_the_sdk_over_files_equals_the_model() {
+    passthrough("passthrough-raw").over_files();
 }
 
 #[test]
 fn passthrough_over_kafka_equals_the_model() {
-    passthrough().over_kafka();
+    passthrough("passthrough").over_kafka();
 }
 
 #[test]
