@@ -6,7 +6,19 @@ use crate::bindings::Fault;
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 
 /// Why a function could not process a record, and what is to happen. Any [`std::error::Error`] becomes a reject
-/// through `?`.
+/// through `?`. Where a rejected record goes, the operator's `onError` says.
+///
+/// ```
+/// use weir_sdk::{Error, Result};
+///
+/// fn cents(text: &str) -> Result<u64> {
+///     let cents = text.parse()?; // a reject, in the words of ParseIntError
+///     if cents > 1_000_000 { Err(Error::reject("more than anybody pays")) } else { Ok(cents) }
+/// }
+///
+/// assert_eq!(cents("12"), Ok(12));
+/// assert_eq!(cents("x").unwrap_err().message(), "invalid digit found in string");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     kind: Kind,

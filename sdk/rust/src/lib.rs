@@ -25,8 +25,26 @@
 //! weir_sdk::processor!(WordCount);
 //! ```
 //!
-//! [`testing`] runs a function natively, without a host. Raw wit-bindgen works without this crate; its types are in
-//! [`bindings`].
+//! A function is a library crate with `crate-type = ["cdylib"]`, and `cargo build --release --target wasm32-wasip2` makes
+//! a component of it. One crate exports one function.
+//!
+//! # Where to look
+//!
+//! | | |
+//! |---|---|
+//! | read a record | [`Record`](transform::Record) of a transform, [`Record`](processor::Record) of a processor: key, value, time, `text()`, `json()`, `headers()`, `origin()` |
+//! | emit | [`Context::emit`](transform::Context::emit) a value, [`forward`](transform::Context::forward) the record, [`output`](transform::Context::output) whatever else is to change |
+//! | values | bytes and text as they are, [`Json`], [`Text`] |
+//! | configuration | [`config`] |
+//! | keep state | [`ValueState`] and [`MapState`], by [`processor::Context`] |
+//! | several outputs | [`Port`] |
+//! | refuse a record, fail, wait, stop | [`Error`] |
+//! | count and log | [`Counter`], [`Gauge`], [`Histogram`], [`Context::log`](transform::Context::log) |
+//! | test without a host | [`testing`] |
+//! | do without this crate | [`bindings`] has the raw types; wit-bindgen works alone, too |
+//!
+//! A function must depend on nothing but its records, its state and its configuration: a batch may be processed again, cut
+//! in two, or given to a new instance. So what it keeps in fields between records has to be a cache of something.
 
 // The exported macros name this crate by its path, in here too.
 extern crate self as weir_sdk;

@@ -44,6 +44,21 @@ impl<T: Display> Payload for Text<T> {
 
 /// The operator's configuration as a type of the function. A job without one counts as `{}`.
 ///
+/// ```
+/// #[derive(serde::Deserialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct Config {
+///     contains: String,
+///     #[serde(default)]
+///     limit: Option<u64>,
+/// }
+///
+/// let config: Config = weir_sdk::config(r#"{"contains": "cat"}"#)?;
+/// assert_eq!((config.contains.as_str(), config.limit), ("cat", None));
+/// assert!(weir_sdk::config::<Config>("null").is_err()); // the job is refused: contains is missing
+/// # Ok::<(), weir_sdk::Error>(())
+/// ```
+///
 /// # Errors
 /// When the configuration does not have that shape: the job is refused with the place and the reason.
 pub fn config<T: DeserializeOwned>(json: &str) -> Result<T> {

@@ -1,4 +1,57 @@
 //! Functions with state per key.
+//!
+//! The job file says what the key is (`key: record`, or a field of the value). Records of one key come in the order of
+//! their source, and what a function puts is seen by the next record of that key.
+//!
+//! ```
+//! use weir_sdk::processor::{Context, Declare, Input, Prefetch, Processor, Record};
+//! use weir_sdk::{MapState, Result, Text, ValueState};
+//!
+//! /// Emits an order with its customer's name, once per order number: `names` and `orders` are its two inputs.
+//! struct Enrich {
+//!     orders: Input,
+//!     name: ValueState<String>,
+//!     seen: MapState<String, ()>,
+//! }
+//!
+//! impl Processor for Enrich {
+//!     fn init(declare: &mut Declare, _config: &str) -> Result<Self> {
+//!         let _names = declare.input("names");
+//!         Ok(Self { orders: declare.input("orders"), name: declare.value_state("name", 1), seen: declare.map_state("seen", 1) })
+//!     }
+//!
+//!     fn process(&mut self, record: Record<'_>, cx: &mut Context<'_>) -> Result {
+//!         if record.input != self.orders {
+//!             cx.put(self.name, &record.text()?.to_owned());
+//!             return Ok(());
+//!         }
+//!         let order = record.text()?;
+//!         let mut seen = cx.map(self.seen);
+//!         if seen.get(order)?.is_none() {
+//!             seen.put(order, &());
+//!             let name = cx.get(self.name)?.unwrap_or_default();
+//!             cx.emit(Text(format_args!("{order} for {name}")));
+//!         }
+//!         Ok(())
+//!     }
+//!
+//!     // Not needed, but it saves a call of the host for each record.
+//!     fn prefetch(&self, record: &Record<'_>, wanted: &mut Prefetch<'_>) {
+//!         if let (true, Ok(order)) = (record.input == self.orders, record.text()) {
+//!             wanted.map(self.seen, order);
+//!         }
+//!     }
+//! }
+//! weir_sdk::processor!(Enrich);
+//!
+//! # use weir_sdk::testing::{ProcessorTest, Row};
+//! let mut test = ProcessorTest::<Enrich>::new("null")?;
+//! test.batch(0, &[Row::keyed("c-1", "Ada")]).unwrap();
+//! let batch = test.batch(1, &[Row::keyed("c-1", "o-7"), Row::keyed("c-1", "o-7")]).unwrap();
+//! assert_eq!(batch.texts(), ["o-7 for Ada"]);
+//! assert_eq!(test.value(test.function().name, "c-1")?, Some("Ada".to_owned()));
+//! # Ok::<(), weir_sdk::Error>(())
+//! ```
 
 use crate::bindings::{Column, Fault, KeyedBatch, Processed};
 use crate::codec::{Codec, MapKey, OrderedBytes};
@@ -50,7 +103,9 @@ impl Declare {
         Input(self.host.declare_input(name))
     }
 
-    /// A value per key. `version` names the encoding of stored values: another type or codec needs a higher one.
+    /// A value per key. By `name` it is found again after a restart. `version` names the encoding of stored values:
+    /// another type or codec needs a higher one, or old bytes would be read as the new type. The host refuses to go on
+    /// with stored state of another version.
     pub fn value_state<T, C: Codec<T>>(&mut self, name: &str, version: u32) -> ValueState<T, C> {
         ValueState { id: self.host.declare_value_state(name, version), types: PhantomData }
     }

@@ -1,4 +1,55 @@
 //! Functions without state: map, filter, flat-map, branch, re-key.
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use weir_sdk::transform::{Context, Declare, Record, Transform};
+//! use weir_sdk::{Error, Json, Port, Result, config};
+//!
+//! #[derive(Deserialize)]
+//! struct Config {
+//!     large_from: u64,
+//! }
+//!
+//! #[derive(Deserialize, Serialize)]
+//! struct Order<'a> {
+//!     customer: &'a str,
+//!     cents: u64,
+//! }
+//!
+//! /// Keys orders by customer, and branches off the large ones.
+//! struct Orders {
+//!     config: Config,
+//!     large: Port,
+//! }
+//!
+//! impl Transform for Orders {
+//!     fn init(declare: &mut Declare, json: &str) -> Result<Self> {
+//!         Ok(Self { config: config(json)?, large: declare.port("large") })
+//!     }
+//!
+//!     fn process(&mut self, record: Record<'_>, cx: &mut Context<'_>) -> Result {
+//!         let order: Order = record.json()?; // another shape: the record is rejected
+//!         if order.cents == 0 {
+//!             return Err(Error::reject("an order of nothing"));
+//!         }
+//!         let port = if order.cents >= self.config.large_from { self.large } else { Port::MAIN };
+//!         cx.output().port(port).key(order.customer).value(Json(&order)).send();
+//!         Ok(())
+//!     }
+//! }
+//! weir_sdk::transform!(Orders);
+//!
+//! # use weir_sdk::testing::{Row, TransformTest};
+//! let mut test = TransformTest::<Orders>::new(r#"{"large_from": 1000}"#)?;
+//! let orders = [r#"{"customer":"ada","cents":5}"#, r#"{"customer":"bob","cents":5000}"#, "{}"].map(Row::value);
+//! let batch = test.batch(&orders).unwrap();
+//! let seen: Vec<_> = batch.outputs.iter().map(|output| (output.row.key_text(), output.port.as_str())).collect();
+//! assert_eq!(seen, [("ada", ""), ("bob", "large")]);
+//! assert_eq!(batch.rejects.len(), 1);
+//! # Ok::<(), weir_sdk::Error>(())
+//! ```
+//!
+//! In the job file the port is an input of whoever reads it, by the operator's id: `inputs: [orders.large]`.
 
 use crate::bindings::{Batch, Fault, Output};
 use crate::column::position;
