@@ -24,3 +24,6 @@ step "host" cargo build --workspace
 step "host with failpoints" env CARGO_BUILD_BUILD_DIR="$CARGO_TARGET_DIR" CARGO_TARGET_DIR="$CARGO_TARGET_DIR/failpoints" \
   cargo build --workspace --features weir/failpoints --bin weir
 step "guests" scripts/build-guests.sh
+if [ "$(command -v weir)" != "$CARGO_TARGET_DIR/debug/weir" ]; then
+  echo "weir is built. To have it on the path of this shell: export PATH=$CARGO_TARGET_DIR/debug:\$PATH" >&2
+fi
