@@ -23,7 +23,7 @@ start_viewer() {
   local awk=(awk) terminal=0
   # mawk would wait for a full buffer.
   if awk -W version 2>&1 < /dev/null | grep -q '^mawk'; then awk+=(-W interactive); fi
-  if [ -t 1 ]; then terminal=1; fi
+  if [ -t 1 ] && [ "${TERM:-dumb}" != dumb ]; then terminal=1; fi
   (
     trap '' INT
     exec "${awk[@]}" -v "terminal=$terminal" -v "source=$2" -f scripts/top-words.awk < "$1"

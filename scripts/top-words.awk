@@ -52,7 +52,8 @@ function draw(time,    i, frame) {
   frame = frame line(sprintf("  %s updates, %s a second, %s words, %d s, %s",
     grouped(updates), grouped(rate), grouped(words), time - started, source))
   height = rows + 2
-  printf "%s", frame
+  # A line that is longer than the terminal is wide is cut: a wrapped one would not be drawn over.
+  printf "%s", terminal ? "\033[?7l" frame "\033[?7h" : frame
   fflush()
 }
 

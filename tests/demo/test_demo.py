@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import signal
+import subprocess
 import tempfile
 import time
 import unittest
@@ -37,12 +38,12 @@ def processes_marked(mark):
 class Terminal:
     """A script of scripts/ on a pseudo-terminal, with a folder of its own for temporary files."""
 
-    def __init__(self, script):
+    def __init__(self, script, kind="xterm"):
         self.mark = uuid.uuid4().hex
         self.temporary = tempfile.TemporaryDirectory()
-        self.output = ""
+        self.raw = self.output = ""
         self.status = None
-        environment = dict(os.environ, DEMO_SKIP_BUILD="1", TERM="xterm", TMPDIR=self.temporary.name)
+        environment = dict(os.environ, DEMO_SKIP_BUILD="1", TERM=kind, TMPDIR=self.temporary.name)
         environment[MARKER] = self.mark
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
@@ -60,7 +61,9 @@ class Terminal:
             data = os.read(self.terminal, 65536)
         except OSError:  # Linux reports the end of a pseudo-terminal as EIO
             data = b""
-        self.output += ESCAPE.sub("", data.decode(errors="replace")).replace("\r", "")
+        text = data.decode(errors="replace")
+        self.raw += text
+        self.output += ESCAPE.sub("", text).replace("\r", "")
         return bool(data)
 
     def counts(self):
@@ -106,6 +109,31 @@ def grows(history):
 
 def falls(history):
     return [word for word, counts in history.items() if any(b < a for a, b in zip(counts, counts[1:]))]
+
+
+class Viewer(unittest.TestCase):
+    """The live view alone: what it writes for a few lines of counts."""
+
+    def shown(self, terminal):
+        lines = "".join(f"word{i}\t{i}\n" for i in range(20))
+        command = ["awk", "-v", f"terminal={terminal}", "-v", "source=here", "-f", "scripts/top-words.awk"]
+        return subprocess.run(command, input=lines, capture_output=True, text=True, cwd=ROOT, check=True).stdout
+
+    def test_a_terminal_that_is_too_narrow_cuts_lines_instead_of_wrapping_them(self):
+        frame = self.shown(1)
+        self.assertTrue(frame.startswith("\x1b[?7l") and frame.endswith("\x1b[?7h"), repr(frame))
+
+    def test_where_nothing_can_be_redrawn_no_escape_is_written(self):
+        self.assertNotIn("\x1b", self.shown(0))
+        self.assertIn("word19", self.shown(0))
+
+
+class DumbTerminal(unittest.TestCase):
+    def test_a_dumb_terminal_gets_blocks_of_lines(self):
+        terminal = Terminal("demo.sh", kind="dumb")
+        self.addCleanup(terminal.close)
+        terminal.until(lambda: terminal.counts(), 60, "a first count")
+        self.assertNotIn("\x1b", terminal.raw)
 
 
 class Demo:

@@ -35,8 +35,45 @@ fn inspect_shows_function_declarations_imports_size_and_digest() {
     let refused = folder.command(&["inspect", &guests::component("log-parse"), "--config", config]).expect(code::BAD_JOB);
     refused.expect_named(&["config: pattern"]);
     folder.command(&["inspect", "absent.wasm"]).expect(code::BAD_JOB).expect_named(&["absent.wasm"]);
-    fs::write(folder.path("broken.wasm"), "no component").unwrap();
-    folder.command(&["inspect", "broken.wasm"]).expect(code::BAD_JOB).expect_named(&["broken.wasm"]);
+    fs::write(folder.path("text.wasm"), "no component").unwrap();
+    folder.command(&["inspect", "text.wasm"]).expect(code::BAD_JOB).expect_named(&["text.wasm", "it is no WebAssembly file"]);
+    fs::write(folder.path("core.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    folder.command(&["inspect", "core.wasm"]).expect(code::BAD_JOB).expect_named(&["core.wasm", "it is a core module", "wasm32-wasip2"]);
+}
+
+#[test]
+fn what_is_not_there_is_named_with_a_way_out() {
+    let folder = Folder::new();
+    let job = Job::new("absent")
+        .source("in", json!({ "file": { "path": "in.txt", "format": "lines" } }))
+        .operator(json!({ "id": "copy", "component": "absent.wasm", "inputs": ["in"] }))
+        .sink("out", &["copy"], json!({ "blackhole": {} }));
+    fs::write(folder.path("job.yaml"), job.text()).unwrap();
+    for (arguments, status, named) in [
+        (&["run", "absent.yaml"][..], code::BAD_JOB, &["absent.yaml"][..]),
+        (&["check", "job.yaml"], code::BAD_JOB, &["operator copy", "absent.wasm", "build it", "the job file's folder"]),
+        (&["state", "list", "absent.yaml"], code::BAD_JOB, &["absent.yaml"]),
+        (&["state", "list", "job.yaml"], code::WORLD, &["no checkpoint", "has not committed"]),
+        (&["topics", "--brokers", "localhost:1", "list"], code::WORLD, &["localhost:1", "--brokers"]),
+    ] {
+        folder.command(arguments).expect(status).expect_named(named);
+    }
+}
+
+#[test]
+fn a_run_that_finds_nothing_new_says_how_to_begin_anew() {
+    let folder = Folder::new();
+    fs::write(folder.path("in.txt"), "a\nb\n").unwrap();
+    let job = Job::new("twice").source("in", json!({ "file": { "path": "in.txt", "format": "lines" } })).sink(
+        "out",
+        &["in"],
+        json!({ "stdout": { "format": "lines" } }),
+    );
+    let first = folder.run(&job, &[], DEADLINE).expect(code::OK);
+    assert!(!first.stderr.contains("--fresh"), "{}", first.stderr);
+    let second = folder.run(&job, &[], DEADLINE).expect(code::OK).expect_named(&["nothing new", "--fresh"]);
+    assert_eq!((first.text(), second.text()), ("a\nb\n".into(), String::new()));
+    assert_eq!(folder.run(&job, &["--fresh"], DEADLINE).expect(code::OK).text(), "a\nb\n");
 }
 
 #[test]

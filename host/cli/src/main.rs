@@ -36,13 +36,13 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let terminal = Terminal::stderr();
+    let terminal = Terminal::stderr(variable("TERM").as_deref());
     let (format, filter) = match &cli.command {
         Command::Run(run) => (run.log_format, run.log.clone()),
         _ => (Format::Text, None),
     };
     let filter = filter.or_else(|| variable("WEIR_LOG")).or_else(|| variable("RUST_LOG"));
-    let colour = Terminal::is_live() && variable("NO_COLOR").is_none();
+    let colour = terminal.is_live() && variable("NO_COLOR").is_none();
     #[cfg(feature = "failpoints")]
     if let Some(Err(problem)) = variable("WEIR_FAILPOINT").map(|text| weir_host::failpoint::arm(&text)) {
         terminal.line(&problem);

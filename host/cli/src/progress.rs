@@ -101,6 +101,12 @@ pub fn summary(job: &str, time: Duration, snapshot: &Snapshot) -> String {
     )
 }
 
+/// What to say when a job that goes on where it was has found its sources at their end: it looks like a failure.
+pub fn nothing_new(snapshot: &Snapshot) -> Option<&'static str> {
+    let went_on = snapshot.epoch > 1;
+    (went_on && snapshot.records_in == 0).then_some("nothing new since the last run; --fresh processes everything again")
+}
+
 fn append(line: &mut String, text: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     let _ = line.write_fmt(text);
@@ -156,6 +162,14 @@ mod tests {
         assert_eq!(live_line("j", millis(0), None, Rates::default()), "j  loading components");
         let restoring = Snapshot { ready: false, ..snapshot(0, 0) };
         assert_eq!(live_line("j", millis(0), Some(&restoring), Rates::default()), "j  restoring  in 0/s  out 0/s  epoch 0  errors 0  0:00");
+    }
+
+    #[test]
+    fn a_run_that_found_nothing_new_says_so_and_a_first_one_does_not() {
+        let end = |records_in, epoch| Snapshot { epoch, ..snapshot(records_in, 0) };
+        assert!(nothing_new(&end(0, 2)).unwrap().contains("--fresh"));
+        assert_eq!(nothing_new(&end(1, 2)), None);
+        assert_eq!(nothing_new(&end(0, 1)), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::exit::{Failure, INTERRUPTED};
 use crate::http::{self, Probes};
 use crate::logging::Format;
 use crate::otlp::Traces;
-use crate::progress::{Meter, live_line, log_event, mean, summary};
+use crate::progress::{Meter, live_line, log_event, mean, nothing_new, summary};
 use crate::terminal::Terminal;
 use std::io::{IsTerminal, stdout};
 use std::net::{SocketAddr, TcpListener};
@@ -59,7 +59,7 @@ pub fn run(args: &args::Run, surroundings: Settings, terminal: &Terminal) -> Res
         ..surroundings
     };
     let metrics = Metrics::default();
-    let voice = Voice { terminal: terminal.clone(), format: args.log_format, live: is_live(&job, args.log_format) };
+    let voice = Voice { terminal: terminal.clone(), format: args.log_format, live: is_live(&job, args.log_format, terminal) };
     let control = Control::new();
     let still = Duration::from_secs(args.still_after);
     let listener = listen(&job, args, &voice)?.map(|listener| (listener, probes(&metrics, &control, still)));
@@ -122,9 +122,9 @@ fn probes(metrics: &Metrics, control: &Arc<Control>, still: Duration) -> Probes 
 }
 
 /// Whether to redraw a line: not between the records that a sink writes to the same terminal.
-fn is_live(job: &Job, format: Format) -> bool {
+fn is_live(job: &Job, format: Format, terminal: &Terminal) -> bool {
     let to_stdout = job.spec.sinks.iter().any(|sink| matches!(sink.connector(), SinkConnector::Stdout(_)));
-    Terminal::is_live() && format == Format::Text && !(to_stdout && stdout().is_terminal())
+    terminal.is_live() && format == Format::Text && !(to_stdout && stdout().is_terminal())
 }
 
 /// How the run speaks to its user.
@@ -212,7 +212,13 @@ impl Watch {
             }
         }
         match result {
-            Ok(()) => Ok(ExitCode::SUCCESS),
+            Ok(()) => {
+                let snapshot = self.metrics.get().map(|metrics| metrics.snapshot());
+                if let Some(hint) = snapshot.filter(|_| !self.control.stopping()).and_then(|snapshot| nothing_new(&snapshot)) {
+                    self.voice.say(hint);
+                }
+                Ok(ExitCode::SUCCESS)
+            }
             Err(error) => Err(Failure::new(error.kind(), error)),
         }
     }

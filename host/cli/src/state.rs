@@ -29,7 +29,13 @@ pub fn run(args: &State) -> Result<(), Failure> {
 
 /// The checkpoints of a job file, of a state folder, or in a folder of checkpoints.
 fn open(place: &Path) -> Result<View, Failure> {
+    if !place.exists() {
+        return Err(Failure::usage(format_args!("there is no job file or folder at {}", place.display())));
+    }
     let folder = if place.is_file() { base_dir(place).join(read(place)?.checkpoint_path()) } else { place.to_owned() };
+    if !folder.is_dir() {
+        return Err(no_checkpoint(&folder));
+    }
     let inner = folder.join(weir_host::job::CHECKPOINTS);
     View::open_folder(if inner.is_dir() { &inner } else { &folder }).map_err(failure)
 }
@@ -45,7 +51,7 @@ fn failure(error: Error) -> Failure {
 fn list(view: &View) -> Result<String, Failure> {
     let checkpoints = view.checkpoints().map_err(failure)?;
     let Some(newest) = checkpoints.first() else {
-        return Err(Failure::new(Kind::World, format_args!("there is no checkpoint in {}", view.dir().display())));
+        return Err(no_checkpoint(&view.dir()));
     };
     let mut text = String::new();
     for checkpoint in &checkpoints {
@@ -122,8 +128,12 @@ fn checkpoint(view: &View, which: &WhichState) -> Result<Checkpoint, Failure> {
     let found = all.into_iter().find(|checkpoint| which.epoch.is_none_or(|epoch| checkpoint.manifest.epoch == epoch));
     found.ok_or_else(|| match which.epoch {
         Some(epoch) => Failure::usage(format_args!("there is no checkpoint of epoch {epoch}; there are {}", there.join(", "))),
-        None => Failure::world(format_args!("there is no checkpoint in {}", view.dir().display())),
+        None => no_checkpoint(&view.dir()),
     })
+}
+
+fn no_checkpoint(folder: &Path) -> Failure {
+    Failure::world(format_args!("there is no checkpoint in {}: the job has not committed any state yet", folder.display()))
 }
 
 /// Refuses names that the checkpoint does not have: no entries would look like an empty state.

@@ -31,6 +31,7 @@ pub fn written(result: io::Result<()>) -> Result<(), Failure> {
 #[derive(Clone)]
 pub struct Terminal {
     screen: Arc<Mutex<Screen>>,
+    live: bool,
 }
 
 struct Screen {
@@ -39,18 +40,18 @@ struct Screen {
 }
 
 impl Terminal {
-    /// The process's stderr.
-    pub fn stderr() -> Self {
-        Self::new(Box::new(io::stderr()))
+    /// The process's stderr; `kind` is the variable TERM.
+    pub fn stderr(kind: Option<&str>) -> Self {
+        Self::new(Box::new(io::stderr()), io::stderr().is_terminal() && understands_escapes(kind))
     }
 
-    fn new(out: Box<dyn Write + Send>) -> Self {
-        Self { screen: Arc::new(Mutex::new(Screen { out, status: String::new() })) }
+    fn new(out: Box<dyn Write + Send>, live: bool) -> Self {
+        Self { screen: Arc::new(Mutex::new(Screen { out, status: String::new() })), live }
     }
 
-    /// Whether a status line can be redrawn there.
-    pub fn is_live() -> bool {
-        io::stderr().is_terminal()
+    /// Whether a status line can be redrawn there, and text have colours.
+    pub const fn is_live(&self) -> bool {
+        self.live
     }
 
     /// Writes a line.
@@ -75,6 +76,10 @@ impl Terminal {
     fn with(&self, f: impl FnOnce(&mut Screen)) {
         f(&mut self.screen.lock().unwrap_or_else(PoisonError::into_inner));
     }
+}
+
+fn understands_escapes(kind: Option<&str>) -> bool {
+    kind.is_some_and(|kind| kind != "dumb")
 }
 
 impl Screen {
@@ -135,7 +140,7 @@ mod tests {
 
     fn terminal() -> (Terminal, Tape) {
         let tape = Tape::default();
-        (Terminal::new(Box::new(tape.clone())), tape)
+        (Terminal::new(Box::new(tape.clone()), true), tape)
     }
 
     fn take(tape: &Tape) -> String {
@@ -149,6 +154,13 @@ mod tests {
         terminal.clone().write_all(b"two\n").unwrap();
         terminal.status("");
         assert_eq!(take(&tape), "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_dumb_terminal_and_one_of_no_name_get_no_escape_sequences() {
+        assert!(understands_escapes(Some("xterm-256color")));
+        assert!(!understands_escapes(Some("dumb")));
+        assert!(!understands_escapes(None));
     }
 
     #[test]

@@ -63,6 +63,9 @@ fn failure(error: Error, brokers: &str) -> Failure {
         | Error::MissingTopic { .. }
         | Error::MissingPartition { .. }
         | Error::TopicExists { .. } => Kind::BadJob,
+        _ if error.is_transient() => {
+            return Failure::world(format_args!("brokers {brokers}: {error}; is a broker running there? --brokers names others"));
+        }
         _ => return Failure::world(format_args!("brokers {brokers}: {error}")),
     };
     Failure::new(kind, error)
@@ -278,5 +281,7 @@ mod tests {
         assert_eq!(failure(Error::MissingTopic { topic: "t".into() }, "b:1").kind, Kind::BadJob);
         let refused = failure(Error::Authentication { reason: "no".into() }, "b:1");
         assert_eq!(refused, Failure { kind: Kind::World, message: "brokers b:1: authentication failed: no".into() });
+        let nobody = failure(Error::Broker { action: "list topics".into(), reason: "down".into(), transient: true }, "b:1");
+        assert_eq!(nobody.message, "brokers b:1: list topics: down; is a broker running there? --brokers names others");
     }
 }

@@ -68,6 +68,18 @@ pub struct InstanceContext {
     pub metrics: Option<Arc<GuestMetrics>>,
 }
 
+/// What the first bytes say a file is instead of a component; `None` when they are a component's.
+fn not_a_component(bytes: &[u8]) -> Option<&'static str> {
+    // The preamble: magic, then version and layer.
+    match (bytes.get(..4), bytes.get(4..8)) {
+        (Some(b"\0asm"), Some([1, 0, 0, 0])) => {
+            Some("it is a core module; build it for a target that gives components, in Rust `cargo build --target wasm32-wasip2`")
+        }
+        (Some(b"\0asm"), _) => None,
+        _ => Some("it is no WebAssembly file"),
+    }
+}
+
 impl Loaded {
     /// Reads, compiles and links the component at `path`, and runs `init` once to learn what it declares.
     ///
@@ -79,7 +91,7 @@ impl Loaded {
         let component = Component::new(engine.wasmtime(), &bytes).map_err(|e| LoadError::Compile {
             operator: name(),
             path: path.into(),
-            reason: format!("{e:#}"),
+            reason: not_a_component(&bytes).map_or_else(|| format!("{e:#}"), str::to_owned),
         })?;
         let imports = component.component_type().imports(engine.wasmtime()).map(|(import, _)| import.to_owned()).collect::<Vec<_>>();
         let (kind, interface) = if let Some((_, index)) = component.get_export(None, TRANSFORM) {

@@ -53,11 +53,19 @@ impl CallError {
     }
 }
 
+/// What a user can do about a component that is not there.
+fn how_to_mend(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "; build it, or mend its path, which begins at the job file's folder",
+        _ => "",
+    }
+}
+
 /// Why a component cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
-    #[error("operator {operator}: cannot read component {path}: {source}")]
+    #[error("operator {operator}: cannot read component {path}: {source}{}", how_to_mend(source))]
     Read {
         /// Operator of the job file.
         operator: String,
