@@ -28,7 +28,7 @@ pub use properties::{Properties, Property, ResolvedProperties, SecretError, Secr
 pub use quantity::{ByteSize, Duration};
 pub use reader::{parse, read};
 pub use reference::reference;
-pub use sink::{BlackholeSink, Compression, Delivery, FileSink, KafkaSink, Sink, SinkConnector, StdoutSink};
+pub use sink::{BlackholeSink, Compression, Delivery, FileSink, KafkaSink, Sink, SinkConnector, StdoutSink, TopicFrom};
 pub use source::{
     FileSource, Format, GeneratorSource, KafkaSource, KeyedTemplate, OnOffsetOutOfRange, Source, SourceConnector, StartOffset,
     StartPosition, StdinSource, Template,

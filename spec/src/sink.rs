@@ -19,7 +19,7 @@ pub struct Sink {
     /// What is written to it. Only a sink of dead letters may have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<InputRef>,
-    /// A topic of a Kafka cluster.
+    /// Topics of a Kafka cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kafka: Option<KafkaSink>,
     /// A file that grows.
@@ -36,7 +36,7 @@ pub struct Sink {
 /// The connector of a [`Sink`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SinkConnector<'a> {
-    /// A topic of a Kafka cluster.
+    /// Topics of a Kafka cluster.
     Kafka(&'a KafkaSink),
     /// A file that grows.
     File(&'a FileSink),
@@ -72,14 +72,22 @@ impl Sink {
     }
 }
 
-/// A topic of a Kafka cluster.
+/// A topic of a Kafka cluster, or several among which each record chooses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KafkaSink {
     /// Brokers to start from, as `host:port,host:port`.
     pub brokers: String,
-    /// The topic.
-    pub topic: String,
+    /// The one topic; this or `topics` with `topicFrom`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// All topics that records may choose. They have to exist when the job starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<String>,
+    /// Where a record has the name of its topic. A record that names none of `topics` goes where `onError` of the operator
+    /// it comes from says; one that comes from a source with no operator between stops the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic_from: Option<TopicFrom>,
     /// What a crash may do to the records written.
     #[serde(default)]
     pub delivery: Delivery,
@@ -89,6 +97,23 @@ pub struct KafkaSink {
     /// librdkafka properties. Those that Weir sets itself are refused; secrets must be references.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub properties: Properties,
+}
+
+impl KafkaSink {
+    /// All topics that it writes to; at least one in a job that was validated.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.topic.iter().chain(&self.topics).map(String::as_str)
+    }
+}
+
+/// Where a record has the name of its topic: `{header: name}` or `{json: field.path}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TopicFrom {
+    /// The last header of this name.
+    Header(String),
+    /// A field of the value, which is JSON: names of nested objects' fields, joined by dots.
+    Json(String),
 }
 
 /// What a crash may do to the records written to a topic.

@@ -117,3 +117,72 @@ fn dead_letters_go_to_any_sink_with_reason_and_origin() {
         }
     }
 }
+
+fn routed(topics: &[String], from: &Value, delivery: &str) -> Value {
+    let mut sink = broker().sink("");
+    sink["kafka"] = json!({ "brokers": sink["kafka"]["brokers"], "topics": topics, "topicFrom": from, "delivery": delivery });
+    sink
+}
+
+#[test]
+fn records_choose_among_a_sinks_topics_and_one_that_names_none_goes_where_on_error_says() {
+    for (from, delivery, workers) in [(json!({ "header": "to" }), "exactly-once", 1), (json!({ "json": "order.to" }), "at-least-once", 2)] {
+        let name = format!("routed-{delivery}");
+        let input = broker().topic(&name, 2);
+        let topics: Vec<String> = ["eu", "us", "nobodys"].iter().map(|name| broker().topic(&format!("routed-{name}"), 3)).collect();
+        let record = |i: usize| {
+            // One in ten names a topic that exists, but is none of the sink's; one in ten names none at all.
+            let to = match i % 10 {
+                8 => Some(input.as_str()),
+                9 => None,
+                n => topics.get(n % 2).map(String::as_str),
+            };
+            let value = json!({ "order": { "to": to, "n": i } }).to_string();
+            let headers = to.map(|to| ("to".to_owned(), Some(to.as_bytes().to_vec()))).into_iter().collect();
+            Record { headers, ..Record::keyed(format!("key-{}", i % 7), value) }
+        };
+        let records: Vec<Record> = (0..500).map(record).collect();
+        broker().produce(&input, &records);
+        let job = Job::new(name)
+            .source("in", broker().source(&input))
+            // It flips a bit of each byte, so two of them copy.
+            .operator(operator("flip", "passthrough", "in", json!({})))
+            .operator(operator("copy", "passthrough", "flip", json!({ "onError": { "deadLetter": "letters" } })))
+            .sink("out", &["copy"], routed(&topics, &from, delivery))
+            .sink("letters", &[], json!({ "file": { "path": "letters.ndjson", "format": "ndjson" } }))
+            .runtime(json!({ "workers": workers }));
+        let folder = Folder::new();
+        folder.run(&job, &["--until-end"], DEADLINE).expect(code::OK);
+        for (position, topic) in topics.iter().enumerate() {
+            let came = broker().records(topic);
+            let sent = |key: &[u8]| {
+                let of_key =
+                    records.iter().enumerate().filter(|(i, r)| i % 10 < 8 && i % 10 % 2 == position && r.key.as_deref() == Some(key));
+                of_key.map(|(_, r)| r.text()).collect::<Vec<_>>()
+            };
+            assert_eq!(came.len(), [200, 200, 0][position], "{topic}");
+            for key in (0..7).map(|k| format!("key-{k}").into_bytes()) {
+                let of_key: Vec<_> = came.iter().filter(|r| r.key.as_ref() == Some(&key)).map(Record::text).collect();
+                assert_eq!(of_key, if position < 2 { sent(&key) } else { vec![] }, "{topic}: each in the order it was sent");
+            }
+        }
+        let letters = records::read(&folder.path("letters.ndjson"));
+        assert_eq!(letters.len(), 100);
+        assert!(letters.iter().all(|letter| letter.header("weir-reason").unwrap().contains("topic")));
+    }
+}
+
+#[test]
+fn a_record_that_names_no_topic_stops_a_job_without_an_operator_and_a_missing_topic_is_named_at_the_start() {
+    let (input, there) = (broker().topic("unrouted-in", 1), broker().topic("unrouted", 1));
+    broker().produce(&input, &[Record::keyed("key", "value")]);
+    let from = json!({ "header": "to" });
+    let job = |name: &str, topics: &[String]| {
+        Job::new(name).source("in", broker().source(&input)).sink("out", &["in"], routed(topics, &from, "exactly-once"))
+    };
+    let outcome = Folder::new().run(&job("unrouted", std::slice::from_ref(&there)), &["--until-end"], DEADLINE).expect(code::WORLD);
+    outcome.expect_named(&["sink out", &format!("{input}/0 offset 0"), "no header `to`"]);
+    let missing = "nobody-made-this".to_owned();
+    let outcome = Folder::new().run(&job("unroutable", &[there, missing]), &["--until-end"], DEADLINE).expect(code::WORLD);
+    outcome.expect_named(&["nobody-made-this", "does not exist"]);
+}

@@ -15,7 +15,7 @@ use crate::{
     exchange,
     kafka::OutputProducer,
     operator::{Instance, InstanceContext, SplitName, StateNumbers},
-    sink::LocalSink,
+    sink::{LocalSink, Topics},
     source::LocalSource,
     state::{self, StateId},
     worker::{self, Command, Parts, Reader, Shared, SinkWriter, SourceReader, Worker},
@@ -321,16 +321,18 @@ fn open_sinks(prepared: &Prepared, budget: &Budget, world: &World, start: &Start
                     (Delivery::ExactlyOnce, Some(transactional)) => transactional.clone(),
                     _ => {
                         let cluster = world::cluster(prepared, &kafka.brokers, &kafka.properties)?;
-                        let bytes = world.message_bytes.get(index).copied().flatten().unwrap_or_default();
-                        let settings = world::producer_settings(prepared, budget, bytes, bytes);
+                        let bytes = || world.message_bytes.get(index).into_iter().flatten().copied();
+                        let (largest, smallest) = (bytes().max().unwrap_or_default(), bytes().min().unwrap_or_default());
+                        let settings = world::producer_settings(prepared, budget, largest, smallest);
                         let producer = OutputProducer::new(&cluster, &settings)?;
                         producers.push(producer.clone());
                         producer
                     }
                 };
-                let topic = Arc::new(producer.topic(&kafka.topic, kafka.compression.as_str(), world::BROKER_TIMEOUT)?);
-                let room = world.record_bytes(index).unwrap_or(usize::MAX);
-                writers.push(SinkWriter::Kafka { producer, topic, room });
+                let handle = |topic| producer.topic(topic, kafka.compression.as_str(), world::BROKER_TIMEOUT);
+                let handles = kafka.topics().map(handle).collect::<Result<_, _>>()?;
+                let topics = Arc::new(Topics::new(kafka, &world.record_bytes(index)));
+                writers.push(SinkWriter::Kafka { producer, topics, handles });
             }
             connector => {
                 let known = |c: &checkpoint::Checkpoint| c.manifest.sinks.iter().find(|s| s.sink == sink.id).map(|s| s.bytes);

@@ -43,16 +43,16 @@ pub(super) struct World {
     pub log: CommitLog,
     pub group: String,
     pub splits: Vec<Split>,
-    /// What each sink's topic takes.
-    pub message_bytes: Vec<Option<usize>>,
+    /// What each topic of each sink takes; nothing for a local sink.
+    pub message_bytes: Vec<Vec<usize>>,
     /// Where the commit stands when no Kafka source carries it.
     pub single: Option<Single>,
 }
 
 impl World {
-    /// Bytes of key, value and headers that a record of a sink may have; none where nothing limits them.
-    pub fn record_bytes(&self, sink: usize) -> Option<usize> {
-        Some(self.message_bytes.get(sink).copied()??.saturating_sub(BATCH_OVERHEAD))
+    /// Bytes of key, value and headers that a record of each topic of a sink may have.
+    pub fn record_bytes(&self, sink: usize) -> Vec<usize> {
+        self.message_bytes.get(sink).into_iter().flatten().map(|bytes| bytes.saturating_sub(BATCH_OVERHEAD)).collect()
     }
 
     /// A partition that every commit to Kafka names.
@@ -88,16 +88,16 @@ pub(super) fn producer_settings(prepared: &Prepared, budget: &Budget, largest: u
     ProducerSettings { record_bytes: largest, batch_bytes, ..settings }
 }
 
-/// What each sink's topic takes: bytes of a batch of records (`max.message.bytes`); none where there is no topic.
+/// What each topic of each sink takes: bytes of a batch of records (`max.message.bytes`).
 ///
 /// # Errors
 /// What cannot be reached.
-fn message_bytes(prepared: &Prepared) -> Result<Vec<Option<usize>>, Error> {
+fn message_bytes(prepared: &Prepared) -> Result<Vec<Vec<usize>>, Error> {
     let mut admins: Vec<(Cluster, Admin)> = Vec::new();
     let mut all = Vec::with_capacity(prepared.job.spec.sinks.len());
     for sink in &prepared.job.spec.sinks {
         let SinkConnector::Kafka(kafka) = sink.connector() else {
-            all.push(None);
+            all.push(Vec::new());
             continue;
         };
         let cluster = cluster(prepared, &kafka.brokers, &kafka.properties)?;
@@ -105,8 +105,10 @@ fn message_bytes(prepared: &Prepared) -> Result<Vec<Option<usize>>, Error> {
             admins.push((cluster.clone(), Admin::new(&cluster, BROKER_TIMEOUT)?));
         }
         let Some((_, admin)) = admins.iter().find(|(known, _)| *known == cluster) else { continue };
-        let bytes = admin.max_message_bytes(&[&kafka.topic])?.into_iter().next().flatten();
-        all.push(Some(bytes.unwrap_or(DEFAULT_MESSAGE_BYTES)));
+        let topics: Vec<_> = kafka.topics().collect();
+        let mut bytes = admin.max_message_bytes(&topics)?;
+        bytes.resize(topics.len(), None);
+        all.push(bytes.into_iter().map(|bytes| bytes.unwrap_or(DEFAULT_MESSAGE_BYTES)).collect());
     }
     Ok(all)
 }
@@ -161,7 +163,7 @@ fn take_over(
     budget: &Budget,
     group: &str,
     place: CommitPlace,
-    message_bytes: &[Option<usize>],
+    message_bytes: &[Vec<usize>],
 ) -> Result<KafkaLog, Error> {
     let timeout = prepared.job.spec.checkpoint.transaction_timeout.as_std();
     let producer = if place.outputs {
@@ -203,7 +205,7 @@ impl CommitPlace {
         sinks.sort_by_key(|(_, kafka, _)| kafka.delivery != Delivery::ExactlyOnce);
         let (cluster, sink_topic) = match (source_cluster(prepared)?, sinks.first()) {
             (Some(cluster), _) => (cluster, None),
-            (None, Some((_, kafka, cluster))) => (cluster.clone(), Some(kafka.topic.clone())),
+            (None, Some((_, kafka, cluster))) => (cluster.clone(), kafka.topics().next().map(str::to_owned)),
             (None, None) => return Ok(None),
         };
         let mut exactly_once = sinks.into_iter().filter(|(_, kafka, _)| kafka.delivery == Delivery::ExactlyOnce);

@@ -23,5 +23,5 @@ pub use fault::{CallError, LoadError};
 pub use host::{SplitName, StateNumbers};
 pub use instance::{Grouped, Instance};
 pub use metrics::GuestMetrics;
-pub use output::{assemble, check_change};
+pub use output::{Readers, assemble, check_change};
 pub use wit::{Fault, Processed, RawOutput, Reject, StateChange};

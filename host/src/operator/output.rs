@@ -7,7 +7,14 @@ use super::{
     fault::CallError,
     wit::{RawHeaders, RawOutput, Reject},
 };
-use crate::record::{Batch, Column, Headers, LayoutError};
+use crate::{
+    record::{Batch, Column, Headers, LayoutError},
+    sink::Topics,
+};
+use std::sync::Arc;
+
+/// The Kafka sinks that read a port.
+pub type Readers = Vec<Arc<Topics>>;
 
 fn malformed(text: String) -> CallError {
     CallError::Malformed(text)
@@ -20,12 +27,18 @@ fn column(name: &str, result: Result<Column, LayoutError>) -> Result<Column, Cal
 /// Checks `raw` against its input and writes its records into `ports` (index = port, cleared first), in the order given.
 /// Hands back the rejects.
 ///
-/// `room` is how many bytes of key, value and headers the readers of each port take; ports without an entry take all.
+/// `readers` are those of each port; ports without an entry take all.
 ///
 /// # Errors
 /// [`CallError::Malformed`] naming the column and the index that break a rule; [`CallError::Rejected`] for the input of an
 /// output that its port's readers do not take.
-pub fn assemble(raw: RawOutput, input: &Batch, limits: &Limits, room: &[usize], ports: &mut [Batch]) -> Result<Vec<Reject>, CallError> {
+pub fn assemble(
+    raw: RawOutput,
+    input: &Batch,
+    limits: &Limits,
+    readers: &[Readers],
+    ports: &mut [Batch],
+) -> Result<Vec<Reject>, CallError> {
     let rows = raw.parents.len();
     check(&raw, input, limits, ports.len())?;
     let keys = raw.keys.map(|c| column("keys", c.check(rows))).transpose()?;
@@ -62,7 +75,7 @@ pub fn assemble(raw: RawOutput, input: &Batch, limits: &Limits, room: &[usize], 
         })
     });
     all.gather_origins(input, parents);
-    fits(&all, parents, &raw.ports, room)?;
+    fits(&all, parents, &raw.ports, readers)?;
     distribute(all, &raw.ports, ports);
     Ok(raw.rejects)
 }
@@ -102,21 +115,20 @@ fn check(raw: &RawOutput, input: &Batch, limits: &Limits, ports: usize) -> Resul
     Ok(())
 }
 
-/// Whether each output fits into what reads its port. One that does not is its input's fault, so all of that is undone.
-fn fits(all: &Batch, parents: &[u32], ports: &[u8], room: &[usize]) -> Result<(), CallError> {
+/// Whether what reads its port takes each output. One that it does not take is its input's fault, so all of that is undone.
+fn fits(all: &Batch, parents: &[u32], ports: &[u8], readers: &[Readers]) -> Result<(), CallError> {
     // Every record is smaller than all of them together.
-    let header_bytes = all.headers.as_ref().map_or(0, Headers::data_len);
-    let least = room.iter().copied().min().unwrap_or(usize::MAX);
-    if all.data_len() + header_bytes <= least {
+    let total = all.data_len() + all.headers.as_ref().map_or(0, Headers::data_len);
+    if readers.iter().flatten().all(|topics| !topics.are_chosen() && total <= topics.least_bytes()) {
         return Ok(());
     }
+    let mut scratch = Vec::new();
     for (i, parent) in parents.iter().enumerate() {
         let headers: usize = all.row_headers(i).map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum();
         let bytes = all.keys.bytes(i).len() + all.values.bytes(i).len() + headers;
-        let takes = room.get(usize::from(ports.get(i).copied().unwrap_or(0))).copied().unwrap_or(usize::MAX);
-        if bytes > takes {
-            let reason = format!("an output of {bytes} bytes is larger than its sink's topic takes: {takes} (max.message.bytes)");
-            return Err(CallError::Rejected(Reject { position: *parent, reason }));
+        for topics in readers.get(usize::from(ports.get(i).copied().unwrap_or(0))).into_iter().flatten() {
+            let taken = topics.check(all, i, bytes, &mut scratch);
+            taken.map_err(|reason| CallError::Rejected(Reject { position: *parent, reason }))?;
         }
     }
     Ok(())

@@ -105,9 +105,28 @@ fn a_state_changed_twice_or_unknown_is_refused() {
 fn an_output_that_no_reader_of_its_port_takes_is_its_inputs_fault() {
     let mut ports = vec![Batch::default(); 2];
     let answer = || RawOutput { ports: vec![0, 1, 0], values: texts(&["1234", "1234", "12"]), ..raw(&[0, 1, 3]) };
+    let sink = weir_spec::KafkaSink { topic: Some("out".into()), ..to_topics(None) };
+    let takes = |bytes| vec![Arc::new(Topics::new(&sink, &[bytes]))];
     // A key of one byte beside each value; the limit of a port is for that port only.
-    assert!(assemble(answer(), &input(), &limits(), &[5, 5], &mut ports).is_ok());
-    let error = assemble(answer(), &input(), &limits(), &[5, 4], &mut ports).unwrap_err();
+    assert!(assemble(answer(), &input(), &limits(), &[takes(5), takes(5)], &mut ports).is_ok());
+    let error = assemble(answer(), &input(), &limits(), &[takes(5), takes(4)], &mut ports).unwrap_err();
     assert!(matches!(&error, CallError::Rejected(Reject { position: 1, .. })), "{error}");
-    assert!(assemble(answer(), &input(), &limits(), &[usize::MAX], &mut ports).is_ok());
+    assert!(assemble(answer(), &input(), &limits(), &[vec![]], &mut ports).is_ok());
+}
+
+fn to_topics(topic_from: Option<weir_spec::TopicFrom>) -> weir_spec::KafkaSink {
+    let (brokers, delivery, compression, properties) = Default::default();
+    weir_spec::KafkaSink { brokers, topic: None, topics: vec![], topic_from, delivery, compression, properties }
+}
+
+#[test]
+fn an_output_that_names_no_topic_of_its_sink_is_its_inputs_fault() {
+    let mut ports = vec![Batch::default(); 2];
+    let answer = || RawOutput { ports: vec![0, 1, 0], values: texts(&[r#"{"to":"a"}"#, r#"{"to":"b"}"#, "12"]), ..raw(&[0, 1, 3]) };
+    let from = weir_spec::TopicFrom::Json("to".into());
+    let sink = weir_spec::KafkaSink { topics: vec!["a".into(), "b".into()], ..to_topics(Some(from)) };
+    let chosen = vec![Arc::new(Topics::new(&sink, &[1000, 1000]))];
+    let error = assemble(answer(), &input(), &limits(), &[chosen.clone(), vec![]], &mut ports).unwrap_err();
+    assert!(matches!(&error, CallError::Rejected(Reject { position: 3, reason }) if reason.contains("no topic is named")), "{error}");
+    assert!(assemble(answer(), &input(), &limits(), &[vec![], chosen], &mut ports).is_ok(), "port 1 has good ones only");
 }

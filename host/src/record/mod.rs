@@ -5,8 +5,10 @@
 
 mod batch;
 mod column;
+mod field;
 mod hash;
 
 pub use batch::{Batch, Headers, HeadersError, Origin, Origins, RowRef};
 pub use column::{Column, LayoutError};
+pub use field::json_field;
 pub use hash::{murmur2, partition_for, shard_for};

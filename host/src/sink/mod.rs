@@ -1,4 +1,5 @@
-//! Local sinks: a file, standard output, nowhere. Kafka's has a room of its own.
+//! Local sinks: a file, standard output, nowhere. Kafka's has a room of its own; which of its topics a record goes to is
+//! said here.
 //!
 //! Promises:
 //! - The records of one batch stay together and in their order; batches of one worker stay in theirs.
@@ -7,6 +8,7 @@
 //! - Nothing is overwritten without being told to.
 
 mod format;
+mod topics;
 
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use weir_spec::{Format, SinkConnector};
+
+pub use topics::Topics;
 
 use crate::record::Batch;
 

@@ -5,7 +5,7 @@
 
 use super::{
     Error, Shared,
-    key::{KeyBy, MAX_KEY, json_key},
+    key::{KeyBy, MAX_KEY},
     keyed::Keyed,
     output::Output,
     trace::Trace,
@@ -15,7 +15,7 @@ use crate::{
     exchange::Outbox,
     operator::{self, CallError, Instance, Reject},
     plan::{FunctionKind, OnError, Target},
-    record::{Batch, RowRef, shard_for},
+    record::{Batch, RowRef, json_field, shard_for},
     state,
 };
 use std::{ops::Range, sync::Arc, time::Duration};
@@ -36,8 +36,8 @@ pub(super) struct Node {
     pub outbox: Option<Outbox>,
     /// Answers of the last call, per port.
     ports: Vec<Batch>,
-    /// Per port the bytes that a record may have.
-    room: Vec<usize>,
+    /// Per port the Kafka sinks that read it.
+    readers: Vec<operator::Readers>,
     /// Part of a batch that is too large for one call.
     piece: Batch,
     /// Records under a new key, on their way into this operator on the only worker.
@@ -45,9 +45,9 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub fn new(instance: Instance, keyed: Option<(KeyBy, Keyed)>, outbox: Option<Outbox>, room: Vec<usize>) -> Self {
+    pub fn new(instance: Instance, keyed: Option<(KeyBy, Keyed)>, outbox: Option<Outbox>, readers: Vec<operator::Readers>) -> Self {
         let ports = vec![Batch::default(); instance.loaded().declared().ports.len() + 1];
-        Self { instance, keyed, outbox, ports, room, piece: Batch::default(), rekeyed: Batch::default() }
+        Self { instance, keyed, outbox, ports, readers, piece: Batch::default(), rekeyed: Batch::default() }
     }
 }
 
@@ -99,7 +99,7 @@ impl Flow {
             let row = batch.row(i);
             let key = match by {
                 KeyBy::Record => row.key.ok_or_else(|| "the record has a null key, and this operator is keyed by it".to_owned()),
-                KeyBy::Json(path) => json_key(row.value, path, &mut field).map(|()| &field[..]),
+                KeyBy::Json(path) => json_field(row.value, path, &mut field).map(|()| &field[..]),
             };
             match key {
                 Err(reason) => bad.push((i, reason)),
@@ -248,11 +248,11 @@ impl Flow {
         }
         let raw = match (node.instance.loaded().kind(), &mut node.keyed) {
             (FunctionKind::Process, Some((_, keyed))) => {
-                keyed.call(&mut node.instance, &mut self.state, &self.shared, input, batch, (&node.room, &mut node.ports))?
+                keyed.call(&mut node.instance, &mut self.state, &self.shared, input, batch, (&node.readers, &mut node.ports))?
             }
             _ => {
                 let raw = node.instance.transform(batch, clock::now_ms())?;
-                operator::assemble(raw, batch, node.instance.loaded().limits(), &node.room, &mut node.ports)?
+                operator::assemble(raw, batch, node.instance.loaded().limits(), &node.readers, &mut node.ports)?
             }
         };
         node.instance.keep_metrics();

@@ -46,12 +46,12 @@ impl Keyed {
         shared: &Shared,
         input: u32,
         batch: &Batch,
-        (room, ports): (&[usize], &mut [Batch]),
+        (readers, ports): (&[operator::Readers], &mut [Batch]),
     ) -> Result<Vec<Reject>, CallError> {
         self.group(batch, shared.plan.shards);
         self.load(instance, state, shared, batch.len())?;
         let answer = instance.process(input, batch, &self.grouped, &self.values, state, clock::now_ms())?;
-        let checked = self.check(answer, instance, batch, room, ports);
+        let checked = self.check(answer, instance, batch, readers, ports);
         let Some(store) = state else { return Err(CallError::Fatal("the worker's state is missing".into())) };
         let (changes, rejects) = checked.inspect_err(|_| store.drop_call())?;
         store.commit_call()?;
@@ -70,7 +70,7 @@ impl Keyed {
         answer: Processed,
         instance: &Instance,
         batch: &Batch,
-        room: &[usize],
+        readers: &[operator::Readers],
         ports: &mut [Batch],
     ) -> Result<Checked, CallError> {
         let mut changes: Vec<(usize, Vec<u32>, Column)> = Vec::with_capacity(answer.changes.len());
@@ -81,7 +81,7 @@ impl Keyed {
             }
             changes.push(change);
         }
-        let rejects = operator::assemble(answer.output, batch, instance.loaded().limits(), room, ports)?;
+        let rejects = operator::assemble(answer.output, batch, instance.loaded().limits(), readers, ports)?;
         Ok((changes, rejects))
     }
 

@@ -22,7 +22,7 @@ use crate::{
     exchange::{Inbox, Outbox, Received},
     log_limit::LogLimit,
     metrics::{JobMetrics, WorkerMetrics},
-    operator::{Instance, SplitName},
+    operator::{Instance, Readers, SplitName},
     plan::{Plan, Target},
     record::Batch,
     state,
@@ -183,13 +183,13 @@ pub(crate) struct Worker {
     held_up: bool,
 }
 
-/// Per port of an operator, the bytes of a record that every sink takes which reads it.
-fn room(operator: &crate::plan::OperatorNode, sinks: &[SinkWriter]) -> Vec<usize> {
+/// Per port of an operator, the Kafka sinks that read it.
+fn readers(operator: &crate::plan::OperatorNode, sinks: &[SinkWriter]) -> Vec<Readers> {
     let of_target = |target: &Target| match target {
-        Target::Sink(sink) => sinks.get(*sink).map_or(usize::MAX, SinkWriter::room),
-        Target::Operator { .. } => usize::MAX,
+        Target::Sink(sink) => sinks.get(*sink).and_then(SinkWriter::topics),
+        Target::Operator { .. } => None,
     };
-    operator.ports.iter().map(|(_, targets)| targets.iter().map(of_target).min().unwrap_or(usize::MAX)).collect()
+    operator.ports.iter().map(|(_, targets)| targets.iter().filter_map(of_target).collect()).collect()
 }
 
 impl Worker {
@@ -200,7 +200,7 @@ impl Worker {
         for ((instance, outbox), plan) in instances.into_iter().zip(outboxes).zip(&shared.plan.operators) {
             let states = instance.loaded().declared().value_states().count();
             let keyed = plan.key.as_ref().map(|key| (KeyBy::new(key), Keyed::new(states)));
-            nodes.push(Node::new(instance, keyed, outbox, room(plan, &sinks)));
+            nodes.push(Node::new(instance, keyed, outbox, readers(plan, &sinks)));
         }
         let mut downstream_first: Vec<_> = shared.plan.keyed().map(|(i, o)| (i, o.stage)).collect();
         downstream_first.sort_by_key(|(_, stage)| std::cmp::Reverse(*stage));

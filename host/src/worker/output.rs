@@ -6,7 +6,7 @@ use crate::{
     kafka::{Outbox, OutputProducer, ProduceError, TopicHandle},
     metrics::WorkerMetrics,
     record::Batch,
-    sink::LocalSink,
+    sink::{LocalSink, Topics},
 };
 use std::{
     collections::VecDeque,
@@ -23,25 +23,25 @@ const SLOW_WRITE: Duration = Duration::from_millis(1);
 /// A sink as a worker sees it.
 #[derive(Clone)]
 pub(crate) enum SinkWriter {
-    /// A Kafka topic; the producer is the process's.
+    /// Topics of Kafka; the producer is the process's.
     Kafka {
         /// Producer shared by the workers.
         producer: OutputProducer,
-        /// Topic.
-        topic: Arc<TopicHandle>,
-        /// Bytes of key, value and headers that a record may have.
-        room: usize,
+        /// Which topic a record goes to.
+        topics: Arc<Topics>,
+        /// The topics, in the same order.
+        handles: Arc<[TopicHandle]>,
     },
     /// File, stdout or blackhole.
     Local(Arc<LocalSink>),
 }
 
 impl SinkWriter {
-    /// Bytes of key, value and headers that a record may have.
-    pub fn room(&self) -> usize {
+    /// Its topics, if it is one of Kafka.
+    pub fn topics(&self) -> Option<Arc<Topics>> {
         match self {
-            Self::Kafka { room, .. } => *room,
-            Self::Local(_) => usize::MAX,
+            Self::Kafka { topics, .. } => Some(topics.clone()),
+            Self::Local(_) => None,
         }
     }
 }
@@ -55,6 +55,9 @@ pub(super) struct Output {
     held_bytes: usize,
     spare: Vec<Batch>,
     outbox: Outbox,
+    /// The position of each record's topic, where records choose.
+    chosen: Vec<usize>,
+    scratch: Vec<u8>,
     time: Arc<WorkerMetrics>,
     /// How long it has waited for room since that was last asked for.
     waited: Duration,
@@ -62,8 +65,8 @@ pub(super) struct Output {
 
 impl Output {
     pub fn new(shared: Arc<Shared>, sinks: Vec<SinkWriter>, time: Arc<WorkerMetrics>) -> Self {
-        let (spare, outbox, waited) = (Vec::new(), Outbox::new(), Duration::ZERO);
-        Self { shared, sinks, held: None, held_bytes: 0, spare, outbox, time, waited }
+        let (spare, chosen, scratch, waited) = (Vec::new(), Vec::new(), Vec::new(), Duration::ZERO);
+        Self { shared, sinks, held: None, held_bytes: 0, spare, outbox: Outbox::new(), chosen, scratch, time, waited }
     }
 
     /// The worker's times.
@@ -120,20 +123,52 @@ impl Output {
                 self.waited += Some(clock::since(begin)).filter(|took| *took >= SLOW_WRITE).unwrap_or_default();
                 written.map_err(|source| Error::Sink { id: self.id(sink), source })
             }
-            SinkWriter::Kafka { producer, topic, .. } => self.produce(sink, &producer, &topic, batch),
+            SinkWriter::Kafka { producer, topics, handles } if topics.are_chosen() => {
+                let chosen = self.choose(sink, &topics, batch)?;
+                for (position, handle) in handles.iter().enumerate() {
+                    let rows = chosen.iter().enumerate().filter(|(_, of_row)| **of_row == position).map(|(row, _)| row);
+                    producer.arrange(handle, batch, rows, None, &mut self.outbox);
+                    self.produce(sink, &producer, handle, batch)?;
+                }
+                self.chosen = chosen;
+                Ok(())
+            }
+            SinkWriter::Kafka { producer, handles, .. } => {
+                let Some(handle) = handles.first() else { return Ok(()) };
+                producer.arrange(handle, batch, 0..batch.len(), None, &mut self.outbox);
+                self.produce(sink, &producer, handle, batch)
+            }
         }
     }
 
+    /// The position of each record's topic. What an operator emits was checked with its answer, so only what comes from a
+    /// source can have none.
+    fn choose(&mut self, sink: usize, topics: &Topics, batch: &Batch) -> Result<Vec<usize>, Error> {
+        let mut chosen = std::mem::take(&mut self.chosen);
+        chosen.clear();
+        for row in 0..batch.len() {
+            match topics.choose(batch, row, &mut self.scratch) {
+                Ok(position) => chosen.push(position),
+                Err(reason) => return Err(self.refused(sink, batch, row, reason)),
+            }
+        }
+        Ok(chosen)
+    }
+
+    fn refused(&self, sink: usize, batch: &Batch, row: usize, reason: String) -> Error {
+        let (topic, partition, offset) = self.shared.origin(batch, row);
+        Error::Produce { sink: self.id(sink), topic, partition, offset, reason }
+    }
+
+    /// Produces what is in the outbox.
     fn produce(&mut self, sink: usize, producer: &OutputProducer, topic: &TopicHandle, batch: &Batch) -> Result<(), Error> {
-        producer.arrange(topic, batch, 0..batch.len(), None, &mut self.outbox);
         loop {
             match producer.produce_batch(topic, batch, &mut self.outbox) {
                 Ok(_) | Err(ProduceError::QueueFull) => {}
                 Err(ProduceError::Broken(error)) => return Err(error.into()),
                 Err(error) => {
                     let row = self.outbox.take_next().unwrap_or(0);
-                    let (topic, partition, offset) = self.shared.origin(batch, row);
-                    return Err(Error::Produce { sink: self.id(sink), topic, partition, offset, reason: error.to_string() });
+                    return Err(self.refused(sink, batch, row, error.to_string()));
                 }
             }
             failpoint!("produce");

@@ -8,7 +8,7 @@ use crate::job::JobSpec;
 use crate::problem::{FieldPath, Problem, quote};
 use crate::properties::{Properties, Property, is_secret, owned};
 use crate::quantity::Duration;
-use crate::sink::SinkConnector;
+use crate::sink::{KafkaSink, SinkConnector, TopicFrom};
 use crate::source::{GeneratorSource, KafkaSource, SourceConnector, StartPosition, Template};
 
 const SOURCES: [&str; 4] = ["kafka", "file", "stdin", "generator"];
@@ -144,7 +144,7 @@ impl Findings {
         match connector {
             SinkConnector::Kafka(kafka) => {
                 self.brokers(path, &kafka.brokers);
-                self.topic(&path.field("topic"), &kafka.topic);
+                self.sink_topics(path, kafka);
                 self.properties(path, &kafka.properties);
             }
             SinkConnector::File(file) => {
@@ -168,6 +168,41 @@ impl Findings {
         if !brokers.split(',').all(is_address) {
             let message = format!("{} is no list of brokers", quote(brokers));
             self.add(Problem::new(path.field("brokers"), message).help("write `host:port`, several joined by commas"));
+        }
+    }
+
+    fn sink_topics(&mut self, path: &FieldPath, kafka: &KafkaSink) {
+        let (one, several, from) = (path.field("topic"), path.field("topics"), path.field("topicFrom"));
+        match (&kafka.topic, &kafka.topic_from) {
+            (Some(_), None) if kafka.topics.is_empty() => {}
+            (None, Some(_)) => self.not_empty(&several, kafka.topics.is_empty(), "name the topics that records may choose"),
+            (Some(_), _) => {
+                let other = if kafka.topics.is_empty() { "topicFrom" } else { "topics" };
+                self.add(Problem::new(one.clone(), format!("stands beside `{other}`")).help("keep `topic`, or `topics` with `topicFrom`"));
+            }
+            (None, None) if kafka.topics.is_empty() => {
+                let problem = Problem::new(path.clone(), "no topic is named");
+                self.add(problem.help("give it a `topic`, or `topics` with `topicFrom`"));
+            }
+            (None, None) => {
+                let problem = Problem::new(several.clone(), "no `topicFrom` says how a record chooses among them");
+                self.add(problem.help("add `topicFrom: {header: NAME}` or `{json: FIELD}`, or keep one, as `topic`"));
+            }
+        }
+        match &kafka.topic_from {
+            Some(TopicFrom::Header(name)) => self.not_empty(&from.field("header"), name.is_empty(), "name a header"),
+            Some(TopicFrom::Json(field)) => self.not_empty(&from.field("json"), field.is_empty(), "name a field of a JSON value"),
+            None => {}
+        }
+        if let Some(topic) = &kafka.topic {
+            self.topic(&one, topic);
+        }
+        for (index, topic) in kafka.topics.iter().enumerate() {
+            let at = several.index(index);
+            self.topic(&at, topic);
+            if kafka.topics.iter().take(index).any(|other| other == topic) {
+                self.add(Problem::new(at, format!("{} stands there twice", quote(topic))).help("name each topic once"));
+            }
         }
     }
 

@@ -93,7 +93,13 @@ impl Findings {
             self.not_empty(&inputs, operator.inputs.is_empty(), "name what the operator reads");
             self.inputs(&inputs, &operator.inputs, graph);
             if let OnError::DeadLetter(sink) = &operator.on_error {
-                self.dead_letter(&at.field("onError").field("deadLetter"), sink, graph);
+                let at = at.field("onError").field("deadLetter");
+                self.dead_letter(&at, sink, graph);
+                let target = spec.sinks.iter().find(|s| s.id == *sink).and_then(|s| s.kafka.as_ref());
+                if target.is_some_and(|kafka| kafka.topic_from.is_some()) {
+                    let message = format!("{} lets each record choose its topic, and a dead letter may choose none", quote(sink));
+                    self.add(Problem::new(at, message).help("send dead letters to a sink with one `topic`"));
+                }
             }
         }
         let dead_letters: HashSet<&str> = dead_letters(spec).collect();

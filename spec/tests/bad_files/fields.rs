@@ -121,4 +121,54 @@ job.yaml:11:16: spec.operators[0].inputs[0]: no source or operator has the id `l
         refusal: r"job.yaml:7:15: spec.sources[0].stdin.format: unknown value `avro`
   valid: lines, ndjson",
     },
+    Case {
+        name: "a sink without a topic",
+        edits: &[("\"localhost:9092\", topic: counts}", "\"localhost:9092\"}")],
+        refusal: r"job.yaml:20:7: spec.sinks[0].kafka: no topic is named
+  help: give it a `topic`, or `topics` with `topicFrom`",
+    },
+    Case {
+        name: "one topic beside several",
+        edits: &[("topic: counts}", "topic: counts, topics: [a, b]}")],
+        refusal: r"job.yaml:20:42: spec.sinks[0].kafka.topic: stands beside `topics`
+  found: `counts`
+  help: keep `topic`, or `topics` with `topicFrom`",
+    },
+    Case {
+        name: "one topic to choose from",
+        edits: &[("topic: counts}", "topic: counts, topicFrom: {header: to}}")],
+        refusal: r"job.yaml:20:42: spec.sinks[0].kafka.topic: stands beside `topicFrom`
+  found: `counts`
+  help: keep `topic`, or `topics` with `topicFrom`",
+    },
+    Case {
+        name: "topics among which nothing chooses",
+        edits: &[("topic: counts}", "topics: [a, b]}")],
+        refusal: r"job.yaml:20:42: spec.sinks[0].kafka.topics: no `topicFrom` says how a record chooses among them
+  help: add `topicFrom: {header: NAME}` or `{json: FIELD}`, or keep one, as `topic`",
+    },
+    Case {
+        name: "a choice among nothing, by a header without a name",
+        edits: &[("topic: counts}", "topicFrom: {header: ''}}")],
+        refusal: r"job.yaml:20:7: spec.sinks[0].kafka.topics: must not be empty
+  help: name the topics that records may choose
+job.yaml:20:54: spec.sinks[0].kafka.topicFrom.header: must not be empty
+  help: name a header",
+    },
+    Case {
+        name: "a choice by a JSON field without a name",
+        edits: &[("topic: counts}", "topics: [a, a, a b], topicFrom: {json: ''}}")],
+        refusal: r"job.yaml:20:54: spec.sinks[0].kafka.topics[1]: `a` stands there twice
+  help: name each topic once
+job.yaml:20:57: spec.sinks[0].kafka.topics[2]: `a b` is no topic name
+  help: use 1 to 249 letters, digits, `.`, `_` and `-`
+job.yaml:20:75: spec.sinks[0].kafka.topicFrom.json: must not be empty
+  help: name a field of a JSON value",
+    },
+    Case {
+        name: "a choice by an unknown place",
+        edits: &[("topic: counts}", "topics: [a], topicFrom: {key: x}}")],
+        refusal: r"job.yaml:20:55: spec.sinks[0].kafka.topicFrom: unknown value `key`
+  valid: header, json",
+    },
 ];

@@ -213,7 +213,7 @@ pub const CASES: &[Case] = &[
         name: "a secret in a misspelt place",
         edits: &[("topic: counts", "topic: counts, sasl.password: hunter2")],
         refusal: r#"job.yaml:20:57: spec.sinks[0].kafka["sasl.password"]: unknown field `sasl.password`
-  valid: brokers, topic, delivery, compression, properties
+  valid: brokers, topic, topics, topicFrom, delivery, compression, properties
   help: use one of the valid fields, or remove this one"#,
     },
 ];
