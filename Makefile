@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build guests demo demo-kafka test test-demo test-guest-routes lint bench bench-against fmt
+.PHONY: help setup build guests demo demo-kafka test test-demo test-guest-routes test-faults lint bench bench-against fmt
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test-demo: ## only the demo's tests, on a pseudo-terminal
 
 test-guest-routes: ## examples built by cargo and by cargo-component give the same output; not in make test
 	@scripts/test-guest-routes.sh
+
+test-faults: ## 200 random kills and 20 at each failpoint; writes fault-results.json
+	@scripts/test-faults.sh
 
 lint: ## format, clippy, licences, documentation, shell scripts
 	@scripts/lint.sh

@@ -69,6 +69,17 @@ impl Folder {
         self.folder.path().join(name)
     }
 
+    /// Another folder for the same job over the same checkpoints, as two machines with a shared store would have.
+    #[track_caller]
+    pub fn twin(&self, job: &Job) -> Self {
+        let twin = Self { variables: self.variables.clone(), ..Self::new() };
+        let store = Path::new(&job.state_folder()).join("checkpoints");
+        let (mine, its) = (self.path(&store), twin.path(&store));
+        fs::create_dir_all(its.parent().expect("a folder in the job's")).expect("the folder of states");
+        std::os::unix::fs::symlink(mine, its).expect("a link");
+        twin
+    }
+
     /// Copies the state of a job from another folder, as a shared store would show it.
     #[track_caller]
     pub fn take_state(&self, from: &Self, job: &Job) {

@@ -4,19 +4,22 @@
 
 use std::time::Duration;
 
-use weir_tests::broker::broker;
+use weir_tests::broker::{Broker, broker};
+use weir_tests::counting::Counting;
 use weir_tests::faults::series::{self, Kill, POINTS};
 use weir_tests::job::Job;
 use weir_tests::weir::{Folder, code};
 
 #[test]
 fn nothing_is_lost_repeated_reordered_or_computed_wrongly_by_random_kills_and_one_at_each_failpoint() {
-    // A random one between any two others, so that what a failpoint leaves is found by starts of all kinds.
-    let kills: Vec<Kill> = POINTS.into_iter().rev().flat_map(|point| [Kill::Random, Kill::At(point)]).collect();
+    // Random ones in between, so that what a failpoint leaves is found by starts of all kinds.
+    let [first, second] = [POINTS[..6].iter(), POINTS[6..].iter()].map(|points| points.copied().map(Kill::At));
+    let pairs = second.rev().flat_map(|kill| [Kill::Random, kill]);
+    let kills: Vec<Kill> = pairs.chain([Kill::TakeOver]).chain(first.rev()).collect();
     let report = series::run("faults", broker(), 1, &kills);
     assert!(report.findings.is_empty(), "of {} records, through {report:?}\n{}", report.sent, report.findings);
     assert_eq!(report.points.len(), POINTS.len());
-    assert_eq!(report.phases.values().sum::<u64>(), POINTS.len() as u64, "{:?}", report.phases);
+    assert_eq!((report.phases.values().sum::<u64>(), report.take_overs), (6, 1), "{:?}", report.phases);
 }
 
 #[test]
@@ -26,4 +29,26 @@ fn only_the_build_with_failpoints_knows_them_and_it_refuses_any_other_by_name() 
     refused.expect_named(&["there is no failpoint `nowhere`", &POINTS.join(", ")]);
     let ordinary = Folder::new().with_variable("WEIR_FAILPOINT", "nowhere:1:marker").command(&["version"]);
     ordinary.expect(code::OK);
+}
+
+#[test]
+fn rule_7_outputs_are_delivered_before_their_epoch_is_committed() {
+    let (from, to) = (Broker::start(), Broker::start());
+    let (input, counts) = (from.topic("in", 2), to.topic("out", 2));
+    let at_least_once = serde_json::json!({ "delivery": "at-least-once" });
+    let counting = Counting::over("undelivered", &from, &input, &to, &counts, at_least_once);
+    let (folder, load) = (Folder::new(), from.load(&input, 1_000, 5_000));
+    let mut run = folder.start(&counting.job, &[]);
+    counting.await_committed(&mut run, 5_000, Duration::from_secs(60));
+    to.freeze();
+    // Time for many epochs, of which nothing is delivered: none may be committed, for what it wrote dies with the process.
+    assert!(run.ended_within(Duration::from_secs(2)).is_none());
+    run.kill_9();
+    to.thaw();
+    let mut run = folder.start(&counting.job, &[]);
+    let sent = load.stop();
+    counting.await_end(&mut run, Duration::from_secs(60));
+    run.terminate();
+    run.wait(Duration::from_secs(60)).expect(code::OK);
+    counting.assert_none_missing(sent, 1_000);
 }

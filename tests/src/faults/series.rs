@@ -10,7 +10,7 @@ use super::workload::{KEYS, Workload, inputs};
 use crate::broker::Broker;
 use crate::records::Random;
 use crate::wait;
-use crate::weir::{Folder, Outcome, code};
+use crate::weir::{Folder, Outcome, Run, code};
 
 /// The points at which a build with failpoints can end itself, as `weir_host::failpoint` names them.
 pub const POINTS: [&str; 12] = [
@@ -41,6 +41,19 @@ pub enum Kill {
     Random,
     /// By itself, at some hit of a failpoint.
     At(&'static str),
+    /// Fenced by another process that takes the job over while it runs, and is then killed at some moment.
+    TakeOver,
+}
+
+impl Kill {
+    /// The kill of a name: `random`, `take-over`, or that of a failpoint.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "random" => Some(Self::Random),
+            "take-over" => Some(Self::TakeOver),
+            _ => POINTS.into_iter().find(|point| *point == name).map(Self::At),
+        }
+    }
 }
 
 /// What a series has done and found.
@@ -50,6 +63,8 @@ pub struct Report {
     pub phases: BTreeMap<&'static str, u64>,
     /// How many times the job has ended at each failpoint.
     pub points: BTreeMap<&'static str, u64>,
+    /// How many times another process has taken the job over.
+    pub take_overs: u64,
     /// Records of the input.
     pub sent: u64,
     /// What the oracle says.
@@ -63,10 +78,10 @@ pub struct Report {
 #[track_caller]
 pub fn run(name: &str, broker: &Broker, seed: u64, kills: &[Kill]) -> Report {
     let workload = Workload::new(name, broker);
-    let folder = Folder::new();
+    let mut folder = Folder::new();
     let load = broker.load_of(&workload.input, inputs(seed).map(|input| (input.key(), input.value())), KEYS, PER_SECOND);
     let mut random = Random::new(!seed);
-    let (mut report, mut unsure) = (Report::default(), None);
+    let (mut report, mut unsure, mut earlier) = (Report::default(), None, vec![]);
     if let Some(Kill::At(_)) = kills.first() {
         // There has to be something to restore, to merge, to spill.
         wait::until("a record of each key in the input", DEADLINE, || load.delivered() >= KEYS);
@@ -76,11 +91,26 @@ pub fn run(name: &str, broker: &Broker, seed: u64, kills: &[Kill]) -> Report {
         let before = objects(&folder, &workload);
         let ended = match kill {
             Kill::Random => {
-                let mut run = folder.start(&workload.job, &[]);
                 // Every fourth is over before the job has started to read.
                 let within = if random.below(4) == 0 { 800 } else { 2_500 };
-                run.ended_within(Duration::from_millis(random.below(within)));
-                run.kill_9()
+                kill_within(folder.start(&workload.job, &[]), random.below(within))
+            }
+            Kill::TakeOver => {
+                let mut old = folder.start(&workload.job, &[]);
+                wait::until("a job that runs", DEADLINE, || {
+                    old.assert_running();
+                    has_started(&old.stderr())
+                });
+                old.ended_within(Duration::from_millis(random.below(500)));
+                let twin = folder.twin(&workload.job);
+                let new = twin.start(&workload.job, &[]);
+                let fenced = old.wait(DEADLINE).expect(code::FENCED).expect_named(&["fenced"]);
+                report.resolve(&mut unsure, &fenced.stderr);
+                // What runs in the older one's folder is over; the store in it is in use.
+                report.take_overs += 1;
+                let ended = kill_within(new, random.below(2_500));
+                earlier.push(std::mem::replace(&mut folder, twin));
+                ended
             }
             Kill::At(point) => {
                 let ended = end_at(&folder, &workload, point, 1 + random.below(HITS));
@@ -91,9 +121,10 @@ pub fn run(name: &str, broker: &Broker, seed: u64, kills: &[Kill]) -> Report {
         report.resolve(&mut unsure, &ended.stderr);
         if *kill == Kill::Random {
             let left = objects(&folder, &workload);
-            match phase(&folder, &workload, &ended.stderr, &left) {
+            let own: Vec<&String> = left.difference(&before).collect();
+            match phase(&folder, &workload, &ended.stderr, &own) {
                 Some(phase) => *report.phases.entry(phase).or_default() += 1,
-                None => unsure = Some(left.difference(&before).filter_map(|name| epoch(name)).max().unwrap_or(0)),
+                None => unsure = Some(own.iter().filter_map(|name| epoch(name)).max().unwrap_or(0)),
             }
         }
     }
@@ -102,6 +133,17 @@ pub fn run(name: &str, broker: &Broker, seed: u64, kills: &[Kill]) -> Report {
     report.resolve(&mut unsure, &last.stderr);
     report.findings = workload.judge(&folder, seed, report.sent);
     report
+}
+
+/// Whether a life has found out where it goes on.
+fn has_started(stderr: &str) -> bool {
+    stderr.contains("resuming") || stderr.contains("a new run begins")
+}
+
+#[track_caller]
+fn kill_within(mut run: Run, millis: u64) -> Outcome {
+    run.ended_within(Duration::from_millis(millis));
+    run.kill_9()
 }
 
 /// Starts the build with failpoints and waits until it has ended itself there.
@@ -144,8 +186,8 @@ fn epoch(name: &str) -> Option<u64> {
 }
 
 /// What the job was at, as what it has left tells; none where only its successor can tell.
-fn phase(folder: &Folder, workload: &Workload<'_>, stderr: &str, left: &BTreeSet<String>) -> Option<&'static str> {
-    if !stderr.contains("resuming") && !stderr.contains("a new run begins") {
+fn phase(folder: &Folder, workload: &Workload<'_>, stderr: &str, left: &[&String]) -> Option<&'static str> {
+    if !has_started(stderr) {
         return Some("starting");
     }
     if stderr.contains("resuming") && !stderr.contains("state restored") {

@@ -1,0 +1,126 @@
+//! Kill runs with an oracle: `make test-faults`. Many kills of one job make a case; what a case has found is kept, so that
+//! a run that was interrupted goes on where it was.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a kill run fails by panicking")]
+#![allow(clippy::print_stdout, reason = "what it is for")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use serde_json::{Value, json};
+use weir_tests::broker::Broker;
+use weir_tests::faults::series::{self, Kill, POINTS};
+
+/// Random kills of one case.
+const CASE: u32 = 25;
+/// What a case counts, beside its kills.
+const FINDINGS: [&str; 5] = ["lost", "duplicated", "reordered", "state_mismatch", "unfinished"];
+
+/// Kill a job at random moments and at failpoints, and let an oracle say what it cost.
+#[derive(Parser)]
+struct Cli {
+    /// Makes input and moments; the same seed repeats a run
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Kills at random moments
+    #[arg(long, default_value_t = 200)]
+    random: u32,
+    /// Kills at each failpoint
+    #[arg(long, default_value_t = 20)]
+    each: u32,
+    /// Only this case, by its number, even if it is done already
+    #[arg(long)]
+    case: Option<u64>,
+    /// One case of just these kills: `random`, `take-over`, names of failpoints
+    kills: Vec<String>,
+    /// Where finished cases are kept; those found there are not run again
+    #[arg(long)]
+    kept: PathBuf,
+    /// Write results of all cases to this file
+    #[arg(long, requires_all = ["commit", "date"])]
+    write: Option<PathBuf>,
+    /// The commit that the results are of
+    #[arg(long)]
+    commit: Option<String>,
+    /// The day of the results
+    #[arg(long)]
+    date: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    fs::create_dir_all(&cli.kept).expect("the folder of cases");
+    let cases = cases(&cli);
+    let chosen = cases.iter().enumerate().filter(|(number, _)| cli.case.is_none_or(|case| case == *number as u64));
+    let mut done: Vec<Value> = vec![];
+    for (number, kills) in chosen {
+        let kept = cli.kept.join(format!("case-{number}-seed-{}-{}.json", cli.seed, kills.len()));
+        let before = fs::read(&kept).ok().filter(|_| cli.case.is_none());
+        let result = match before.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+            Some(result) => result,
+            None => run(&cli, number as u64, kills, &kept),
+        };
+        println!("case {number} of {}: {result}", cases.len());
+        done.push(result);
+    }
+    let totals = totals(&done);
+    println!("{totals:#}");
+    if let (Some(file), Some(commit), Some(date)) = (&cli.write, &cli.commit, &cli.date) {
+        let mut results = totals.clone();
+        (results["seed"], results["commit"], results["date"]) = (json!(cli.seed), json!(commit), json!(date));
+        fs::write(file, format!("{results:#}\n")).expect("the file of results");
+    }
+    let sound = FINDINGS.iter().all(|what| totals[what] == 0);
+    if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Random kills in portions, then a case for each failpoint.
+fn cases(cli: &Cli) -> Vec<Vec<Kill>> {
+    if !cli.kills.is_empty() {
+        let named = |name: &String| Kill::named(name).unwrap_or_else(|| panic!("there is no kill {name}"));
+        return vec![cli.kills.iter().map(named).collect()];
+    }
+    let portions = (0..cli.random).step_by(CASE as usize).map(|from| vec![Kill::Random; CASE.min(cli.random - from) as usize]);
+    let points = POINTS.into_iter().filter(|_| cli.each > 0).map(|point| vec![Kill::At(point); cli.each as usize]);
+    portions.chain(points).collect()
+}
+
+fn run(cli: &Cli, number: u64, kills: &[Kill], kept: &Path) -> Value {
+    let broker = Broker::start();
+    let report = series::run(&format!("faults-{number}"), &broker, cli.seed * 1_000 + number, kills);
+    if !report.findings.is_empty() {
+        println!("case {number}, seed {}:\n{}", cli.seed, report.findings);
+    }
+    let (phases, points, found) = (&report.phases, &report.points, &report.findings);
+    let result = json!({
+        "random_kills": phases.values().sum::<u64>(), "phases": phases, "failpoint_kills": points.values().sum::<u64>(),
+        "failpoints": points, "take_overs": report.take_overs, "records": report.sent, "lost": found.lost.len(), "duplicated": found.duplicated.len(),
+        "reordered": found.reordered.len(), "state_mismatch": found.state_mismatch.len(), "unfinished": found.unfinished.len(),
+    });
+    fs::write(kept, result.to_string()).expect("the file of a case");
+    result
+}
+
+/// The sums of all cases, field by field.
+fn totals(cases: &[Value]) -> Value {
+    let mut totals = json!({});
+    for case in cases {
+        add(&mut totals, case);
+    }
+    totals
+}
+
+fn add(totals: &mut Value, case: &Value) {
+    for (field, value) in case.as_object().expect("an object") {
+        match value.as_u64() {
+            Some(number) => totals[field] = json!(totals[field].as_u64().unwrap_or(0) + number),
+            None => {
+                let mut inner = if totals[field].is_null() { json!({}) } else { totals[field].take() };
+                add(&mut inner, value);
+                totals[field] = inner;
+            }
+        }
+    }
+}
