@@ -20,13 +20,15 @@ spawn() {
 # Shows the top words of the lines "word TAB count" that come in through the fifo $1. Ends with its input, so it
 # does not listen to Ctrl-C.
 start_viewer() {
-  local awk=(awk) terminal=0
+  local awk=(awk) terminal=0 columns
   # mawk would wait for a full buffer.
   if awk -W version 2>&1 < /dev/null | grep -q '^mawk'; then awk+=(-W interactive); fi
   if [ -t 1 ] && [ "${TERM:-dumb}" != dumb ]; then terminal=1; fi
+  # Through a file descriptor of its own: in there, the standard output is a pipe.
+  { columns=$(stty size <&3 2> /dev/null | cut -d' ' -f2) || true; } 3>&1
   (
     trap '' INT
-    exec "${awk[@]}" -v "terminal=$terminal" -v "source=$2" -f scripts/top-words.awk < "$1"
+    exec "${awk[@]}" -v "terminal=$terminal" -v "columns=${columns:-0}" -v "source=$2" -f scripts/top-words.awk < "$1"
   ) &
   viewer=$!
 }

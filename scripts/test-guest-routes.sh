@@ -34,13 +34,13 @@ check() {
 build() {
   local folder=$1 target=$2 component
   shift 2
+  rm -rf "${folder:?}/bin" "$folder/target/$target"/release/*.wasm
   (
     export RUSTUP_TOOLCHAIN=$guest_toolchain CARGO_TARGET_DIR=$folder/target
     claim_target "$CARGO_TARGET_DIR"
     cd guest-examples
     "$@" --locked --release --target "$target" --workspace
   ) || return 1
-  rm -rf "${folder:?}/bin"
   mkdir "$folder/bin"
   for component in "$folder/target/$target"/release/*.wasm; do
     component=${component##*/}

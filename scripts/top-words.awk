@@ -1,6 +1,7 @@
 # Reads "word TAB count" lines, where a later count of a word replaces its earlier one, and shows the top words:
 # redrawn in place five times a second on a terminal (terminal=1), else as one block every two seconds.
-# Variables: terminal, rows (default 10), source (what the last line says is running).
+# Variables: terminal, columns (of the terminal; 0 = unknown), rows (default 10), source (what the last line says is
+# running).
 
 BEGIN {
   FS = "\t"
@@ -52,7 +53,7 @@ function draw(time,    i, frame) {
   frame = frame line(sprintf("  %s updates, %s a second, %s words, %d s, %s",
     grouped(updates), grouped(rate), grouped(words), time - started, source))
   height = rows + 2
-  # A line that is longer than the terminal is wide is cut: a wrapped one would not be drawn over.
+  # Nor does a terminal that has become narrower wrap a line: a wrapped one would not be drawn over.
   printf "%s", terminal ? "\033[?7l" frame "\033[?7h" : frame
   fflush()
 }
@@ -62,7 +63,7 @@ function row(i) {
   return line(sprintf("  %-16.16s %14s  %s", top[i], grouped(count[top[i]]), bar(count[top[i]])))
 }
 
-function line(text) { return text (terminal ? "\033[K" : "") "\n" }
+function line(text) { return (terminal && columns ? substr(text, 1, columns) : text) (terminal ? "\033[K" : "") "\n" }
 
 # top[1..ranked]: the words with the highest counts, by insertion into a list of at most `rows`.
 function rank(    word, i) {

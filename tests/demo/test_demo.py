@@ -114,13 +114,15 @@ def falls(history):
 class Viewer(unittest.TestCase):
     """The live view alone: what it writes for a few lines of counts."""
 
-    def shown(self, terminal):
+    def shown(self, terminal, columns=0):
         lines = "".join(f"word{i}\t{i}\n" for i in range(20))
-        command = ["awk", "-v", f"terminal={terminal}", "-v", "source=here", "-f", "scripts/top-words.awk"]
+        variables = [f"terminal={terminal}", f"columns={columns}", "source=here"]
+        command = ["awk", *(word for variable in variables for word in ("-v", variable)), "-f", "scripts/top-words.awk"]
         return subprocess.run(command, input=lines, capture_output=True, text=True, cwd=ROOT, check=True).stdout
 
     def test_a_terminal_that_is_too_narrow_cuts_lines_instead_of_wrapping_them(self):
-        frame = self.shown(1)
+        frame = self.shown(1, 40)
+        self.assertEqual(max(len(ESCAPE.sub("", line)) for line in frame.splitlines()), 40)
         self.assertTrue(frame.startswith("\x1b[?7l") and frame.endswith("\x1b[?7h"), repr(frame))
 
     def test_where_nothing_can_be_redrawn_no_escape_is_written(self):
