@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/env.sh
 source scripts/env.sh
 scripts/setup.sh --kafka
-scripts/build.sh
+scripts/build.sh --tests
 
 results=fault-results.json
 state() { git status --porcelain -- . ":!$results"; }

@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/env.sh
 source scripts/env.sh
 scripts/setup.sh --tests
-scripts/build.sh
+scripts/build.sh --tests
 
 status=0
 echo "== guests, natively" >&2

@@ -195,7 +195,7 @@ fn armed_binary() -> PathBuf {
     let profile = profile_folder();
     let target = profile.parent().expect("target/debug");
     let path = target.join("failpoints").join(profile.file_name().expect("target/debug")).join("weir");
-    assert!(path.is_file(), "there is no weir binary at {}: build it with scripts/build.sh", path.display());
+    assert!(path.is_file(), "there is no weir binary at {}: build it with scripts/build.sh --tests", path.display());
     path
 }
 
