@@ -18,7 +18,8 @@
 #   WEIR_KAFKA_OWNER   a pid: when that process is gone, the cluster is killed, however the process ended
 #   WEIR_KAFKA_PORT    first port; default: free ports. A cluster keeps its ports when it is started again
 #   WEIR_KAFKA_EXTRA   a file with more broker properties
-#   WEIR_KAFKA_LISTENER  one more listener for clients, PROTOCOL://HOST:PORT; what it needs goes into the file
+#   WEIR_KAFKA_LISTENER  one more listener for clients, PROTOCOL://HOST:PORT; what it needs goes into the file.
+#                        With @HOST:PORT behind it, clients are told that address; a name PROXIED_PROTOCOL tells it apart
 #   WEIR_KAFKA_HEAP    heap of a node; default 512m
 #   WEIR_KAFKA_JIT     full = optimising compiler, for benchmarks; default quick: starts in half the time
 set -euo pipefail
@@ -87,17 +88,24 @@ properties() {
   local i
   for i in $(seq "$count"); do voters+=("$i@127.0.0.1:$(controller_port "$first_port" "$i")"); done
   client=127.0.0.1:$(client_port "$first_port" "$node")
-  local more=${WEIR_KAFKA_LISTENER:-} protocol
+  local more=${WEIR_KAFKA_LISTENER:-} protocol advertised
   protocol=${more%%:*}
+  advertised=$more
+  case $more in
+    *@*)
+      advertised=$protocol://${more#*@}
+      more=${more%@*}
+      ;;
+  esac
   cat << P
 process.roles=broker,controller
 node.id=$node
 controller.quorum.voters=$(IFS=,; echo "${voters[*]}")
 listeners=PLAINTEXT://$client,CONTROLLER://127.0.0.1:$(controller_port "$first_port" "$node")${more:+,$more}
-advertised.listeners=PLAINTEXT://$client${more:+,$more}
+advertised.listeners=PLAINTEXT://$client${more:+,$advertised}
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT${more:+,$protocol:$protocol}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT${more:+,$protocol:${protocol#PROXIED_}}
 log.dirs=$folder/data
 auto.create.topics.enable=false
 default.replication.factor=$replicas

@@ -3,6 +3,7 @@
 //! - [`broker`] is one Apache Kafka per test binary; [`weir`] runs and ends the binary; [`guests`] finds the example
 //!   components; [`job`] writes job files; [`counting`] is one with its output's check; [`cgroup`] is what a container allows.
 //! - [`faults`] kills a job over and over, and judges what comes of it.
+//! - [`proxy`] stands between a job and a broker, and loses and delays what a test asks for.
 //! - [`records`] makes seeded input and compares output; [`model`] computes what is expected, naively and apart from
 //!   the host and the guests.
 //! - [`wait`] waits for conditions.
@@ -25,6 +26,7 @@ pub mod faults;
 pub mod guests;
 pub mod job;
 pub mod model;
+pub mod proxy;
 pub mod records;
 pub mod wait;
 pub mod weir;

@@ -12,6 +12,7 @@ pub use read::Received;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::OnceLock;
@@ -24,6 +25,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::{Value, json};
 
+use crate::proxy::Proxy;
 use crate::wait;
 
 /// For one request. Generous: after a kill -9 the broker holds some back until the transaction is cleared.
@@ -50,6 +52,8 @@ pub fn broker() -> &'static Broker {
 pub struct Broker {
     folder: PathBuf,
     bootstrap: String,
+    /// Where jobs reach it.
+    for_jobs: String,
     topics: AtomicU32,
 }
 
@@ -78,8 +82,22 @@ impl Broker {
         fs::create_dir_all(&folder).expect("the broker's folder");
         fs::write(folder.join(EXTRA), properties).expect("the broker's properties");
         fs::write(folder.join(LISTENER), listener).expect("the broker's listener");
-        let bootstrap = script(&folder, ["start", "1"]);
-        Self { folder, bootstrap: bootstrap.trim().to_owned(), topics: AtomicU32::new(0) }
+        let bootstrap = script(&folder, ["start", "1"]).trim().to_owned();
+        Self { folder, for_jobs: bootstrap.clone(), bootstrap, topics: AtomicU32::new(0) }
+    }
+
+    /// Starts a broker that jobs reach through a proxy, and tests directly.
+    ///
+    /// # Panics
+    /// When it does not start, with what kafka.sh said.
+    pub fn proxied() -> (Self, Proxy) {
+        // Free a moment ago; a broker that does not get it says so.
+        let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr()).expect("a free port").port();
+        let proxy = Proxy::start(free);
+        let address = format!("127.0.0.1:{}", proxy.port());
+        let mut broker = Self::with(&format!("PROXIED_PLAINTEXT://127.0.0.1:{free}@{address}"), "");
+        broker.for_jobs = address;
+        (broker, proxy)
     }
 
     /// Starts a broker of the caller's own with a further listener, `PROTOCOL://HOST:PORT`, and what that needs.
@@ -196,12 +214,12 @@ impl Broker {
 
     /// The connector of a source of this topic.
     pub fn source(&self, topic: &str) -> Value {
-        json!({ "kafka": { "brokers": self.bootstrap, "topics": [topic] } })
+        json!({ "kafka": { "brokers": self.for_jobs, "topics": [topic] } })
     }
 
     /// The connector of a sink into this topic.
     pub fn sink(&self, topic: &str) -> Value {
-        json!({ "kafka": { "brokers": self.bootstrap, "topic": topic } })
+        json!({ "kafka": { "brokers": self.for_jobs, "topic": topic } })
     }
 
     fn config(&self) -> ClientConfig {

@@ -1,0 +1,212 @@
+//! A proxy between Kafka's clients and a broker that loses, delays and cuts what a test asks for, by kind of request.
+//!
+//! It reads the frames of Kafka's protocol: of a request the API's key, of an answer the correlation id, by which it is
+//! known what was asked. What a client sent before it gave up is still delivered when its delay is over, as a network does.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
+
+/// A kind of request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// Fetches committed offsets.
+    OffsetFetch,
+    /// Takes a transactional id over.
+    InitProducerId,
+    /// Announces offsets of a group in a transaction.
+    AddOffsetsToTxn,
+    /// Commits a transaction.
+    Commit,
+    /// Aborts a transaction.
+    Abort,
+}
+
+/// A direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the broker.
+    Request,
+    /// To the client.
+    Answer,
+}
+
+/// What is done to a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It never comes, and the connection stays.
+    Drop,
+    /// The connection is cut instead.
+    Reset,
+    /// It comes later, and what is behind it on its connection as well.
+    Delay(Duration),
+}
+
+#[derive(Debug)]
+struct Rule {
+    api: Api,
+    way: Way,
+    effect: Effect,
+    left: u64,
+}
+
+#[derive(Debug, Default)]
+struct Rules {
+    rules: Vec<Rule>,
+    hits: u64,
+    blocked: Vec<Way>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    rules: Mutex<Rules>,
+    changed: Condvar,
+}
+
+/// A running proxy. Its threads end with the process.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+impl Proxy {
+    /// Forwards what comes to a new port to `broker`, a port of this machine.
+    pub fn start(broker: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = listener.local_addr().expect("the address of a bound socket").port();
+        let shared = Arc::new(Shared::default());
+        let of_connections = shared.clone();
+        spawn(move || {
+            for client in listener.incoming().flatten() {
+                // A broker that is not there is a connection that is refused.
+                if let Ok(server) = TcpStream::connect(("127.0.0.1", broker)) {
+                    connect(&client, &server, &of_connections);
+                }
+            }
+        });
+        Self { port, shared }
+    }
+
+    /// The port that clients use.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Does `effect` to the next `times` frames of this kind.
+    pub fn harm(&self, api: Api, way: Way, effect: Effect, times: u64) {
+        self.shared.lock().rules.push(Rule { api, way, effect, left: times });
+    }
+
+    /// Forgets all rules; how many frames were harmed since they were last forgotten.
+    pub fn heal(&self) -> u64 {
+        let mut rules = self.shared.lock();
+        rules.rules.clear();
+        std::mem::take(&mut rules.hits)
+    }
+
+    /// How many frames were harmed.
+    pub fn hits(&self) -> u64 {
+        self.shared.lock().hits
+    }
+
+    /// Lets nothing through in one direction until it is [opened](Self::open) again.
+    pub fn block(&self, way: Way) {
+        self.shared.lock().blocked.push(way);
+    }
+
+    /// Lets everything through again, what was held up as well.
+    pub fn open(&self) {
+        self.shared.lock().blocked.clear();
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Rules> {
+        self.rules.lock().expect("no thread panics with the rules")
+    }
+
+    /// The effect of the first rule that holds for a frame.
+    fn effect(&self, api: Option<Api>, way: Way) -> Option<Effect> {
+        let mut rules = self.lock();
+        let rule = rules.rules.iter_mut().find(|rule| Some(rule.api) == api && rule.way == way && rule.left > 0)?;
+        rule.left -= 1;
+        let effect = rule.effect;
+        rules.hits += 1;
+        Some(effect)
+    }
+
+    fn wait_while_blocked(&self, way: Way) {
+        let _open = self.changed.wait_while(self.lock(), |rules| rules.blocked.contains(&way)).expect("no thread panics with the rules");
+    }
+}
+
+fn spawn(body: impl FnOnce() + Send + 'static) {
+    thread::Builder::new().name("proxy".into()).spawn(body).expect("a thread");
+}
+
+/// What was asked under each correlation id of a connection.
+type Asked = Arc<Mutex<HashMap<i32, Option<Api>>>>;
+
+fn connect(client: &TcpStream, server: &TcpStream, shared: &Arc<Shared>) {
+    let asked = Asked::default();
+    for way in [Way::Request, Way::Answer] {
+        let (from, to) = if way == Way::Request { (client, server) } else { (server, client) };
+        let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone()) else { return };
+        let (shared, asked) = (shared.clone(), asked.clone());
+        spawn(move || {
+            // The end of a connection, in whatever way, is the end of both its halves.
+            let _ = forward(&from, &to, way, &shared, &asked);
+            let _ = from.shutdown(Shutdown::Both);
+            let _ = to.shutdown(Shutdown::Both);
+        });
+    }
+}
+
+fn forward(mut from: &TcpStream, mut to: &TcpStream, way: Way, shared: &Shared, asked: &Asked) -> io::Result<()> {
+    loop {
+        let mut frame = vec![0; 4];
+        from.read_exact(&mut frame)?;
+        let length = u32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]) as usize;
+        frame.resize(4 + length, 0);
+        from.read_exact(&mut frame[4..])?;
+        let api = kind(&frame[4..], way, asked);
+        match shared.effect(api, way) {
+            None => {}
+            Some(Effect::Drop) => continue,
+            Some(Effect::Reset) => return Ok(()),
+            Some(Effect::Delay(time)) => thread::park_timeout(time),
+        }
+        shared.wait_while_blocked(way);
+        to.write_all(&frame)?;
+    }
+}
+
+/// What a frame asks or answers, if it is of a kind that rules know.
+fn kind(frame: &[u8], way: Way, asked: &Asked) -> Option<Api> {
+    let mut asked = asked.lock().expect("no thread panics with the ids");
+    let number = |at: usize| Some(i16::from_be_bytes(frame.get(at..at + 2)?.try_into().ok()?));
+    let id = |at: usize| Some(i32::from_be_bytes(frame.get(at..at + 4)?.try_into().ok()?));
+    if way == Way::Answer {
+        return asked.remove(&id(0)?)?;
+    }
+    let api = match number(0)? {
+        9 => Some(Api::OffsetFetch),
+        22 => Some(Api::InitProducerId),
+        25 => Some(Api::AddOffsetsToTxn),
+        26 => {
+            // Behind key, version and correlation id the client's name; then the transactional id, the producer's id and
+            // epoch, and whether to commit. librdkafka asks with version 1, whose texts have lengths of two bytes.
+            let name = 8 + 2 + number(8)?.max(0) as usize;
+            let commits = name + 2 + number(name)?.max(0) as usize + 8 + 2;
+            Some(if *frame.get(commits)? == 0 { Api::Abort } else { Api::Commit })
+        }
+        _ => None,
+    };
+    asked.insert(id(4)?, api);
+    api
+}
