@@ -32,6 +32,8 @@ pub struct Cli {
 pub enum Command {
     Run(Run),
     Check(Check),
+    Savepoint(Savepoint),
+    Stop(Stop),
     State(State),
     Inspect(Inspect),
     Topics(Topics),
@@ -53,6 +55,7 @@ process at once; nothing is lost then either, the next start goes on from the la
 Examples:
   weir run job.yaml
   weir run job.yaml --until-end --metrics-port 0
+  weir run job.yaml --from-savepoint savepoints/before-the-change
   weir run job.yaml --log-format json --log weir_host=debug,info";
 
 /// Run a job in this process until it ends or is told to stop.
@@ -71,6 +74,13 @@ pub struct Run {
     /// Start from nothing: leave the positions and the state of earlier runs behind
     #[arg(long)]
     pub fresh: bool,
+    /// Start a new run with the state and positions of this savepoint. A run that began with it goes on, so the option may
+    /// stay over restarts; with --fresh it begins with it once more
+    #[arg(long, value_name = "FOLDER")]
+    pub from_savepoint: Option<PathBuf>,
+    /// Leave state and positions of the savepoint behind that nothing in the job claims
+    #[arg(long, requires = "from_savepoint")]
+    pub allow_non_restored_state: bool,
     /// Worker threads, instead of `spec.runtime.workers`
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,
@@ -119,6 +129,52 @@ pub struct Check {
     /// Folder in which compiled components are kept; by default weir/components in the user's cache folder
     #[arg(long, value_name = "DIR")]
     pub component_cache: Option<PathBuf>,
+}
+
+const SAVEPOINT_EXAMPLES: &str = "\
+Examples:
+  weir savepoint job.yaml savepoints/monday
+  weir run job.yaml --from-savepoint savepoints/monday
+  weir state list savepoints/monday";
+
+/// Take a savepoint of a running job: a whole copy of its state and positions, which the job never changes or deletes.
+///
+/// It is taken of the next commit, while the job goes on. A job starts from it with `weir run --from-savepoint`, with any
+/// number of workers.
+#[derive(Debug, Args)]
+#[command(after_long_help = SAVEPOINT_EXAMPLES)]
+pub struct Savepoint {
+    /// The job file, or the job's state folder
+    #[arg(value_name = "JOB.yaml|STATE")]
+    pub place: PathBuf,
+    /// The folder to write it into; it is made, or has to be empty
+    #[arg(value_name = "FOLDER")]
+    pub to: PathBuf,
+    /// Seconds to wait for it
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub timeout: u64,
+}
+
+const STOP_EXAMPLES: &str = "\
+Examples:
+  weir stop job.yaml
+  weir stop job.yaml --savepoint savepoints/before-the-change";
+
+/// Stop a running job in order: what was read is processed and committed.
+///
+/// With a savepoint the run is closed: it cannot be started again but from a savepoint, or with --fresh.
+#[derive(Debug, Args)]
+#[command(after_long_help = STOP_EXAMPLES)]
+pub struct Stop {
+    /// The job file, or the job's state folder
+    #[arg(value_name = "JOB.yaml|STATE")]
+    pub place: PathBuf,
+    /// Take a savepoint of the end into this folder, which is made, or has to be empty
+    #[arg(long, value_name = "FOLDER")]
+    pub savepoint: Option<PathBuf>,
+    /// Seconds to wait for the end
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub timeout: u64,
 }
 
 const STATE_EXAMPLES: &str = "\
@@ -380,7 +436,7 @@ mod tests {
     fn every_command_with_arguments_explains_itself_at_length_and_by_example() {
         let mut command = Cli::command();
         let topics = command.find_subcommand_mut("topics").unwrap().clone();
-        for mut command in ["run", "check", "state", "inspect", "topics"]
+        for mut command in ["run", "check", "savepoint", "stop", "state", "inspect", "topics"]
             .iter()
             .map(|name| command.find_subcommand(name).unwrap().clone())
             .chain(["create", "produce", "consume"].iter().map(|name| topics.find_subcommand(name).unwrap().clone()))

@@ -11,6 +11,7 @@ mod numbers;
 mod otlp;
 mod progress;
 mod run;
+mod savepoint;
 mod state;
 mod terminal;
 mod topics;
@@ -66,6 +67,8 @@ fn execute(command: &Command, terminal: &Terminal) -> Result<ExitCode, Failure> 
     match command {
         Command::Run(args) => return run::run(args, surroundings(args.component_cache.as_deref())?, terminal),
         Command::Check(args) => check::run(args, surroundings(args.component_cache.as_deref())?)?,
+        Command::Savepoint(args) => savepoint::take(args, terminal)?,
+        Command::Stop(args) => savepoint::stop(args, terminal)?,
         Command::State(args) => state::run(args)?,
         Command::Inspect(args) => inspect::run(args, surroundings(args.component_cache.as_deref())?)?,
         Command::Topics(args) => topics::run(args, terminal)?,

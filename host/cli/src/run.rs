@@ -53,6 +53,8 @@ pub fn run(args: &args::Run, surroundings: Settings, terminal: &Terminal) -> Res
         workers: args.workers.map(usize::from),
         batch_records: args.batch_records.and_then(|n| n.try_into().ok()),
         fresh: args.fresh,
+        from_savepoint: args.from_savepoint.clone(),
+        allow_non_restored_state: args.allow_non_restored_state,
         tracer: traces.tracer(),
         until_end: args.until_end,
         fresh_instance_per_batch: args.fresh_instance_per_batch,

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use weir_host::checkpoint::{Checkpoint, Entry, Error, Manifest, View};
 use weir_host::fault::Kind;
 
@@ -27,12 +27,17 @@ pub fn run(args: &State) -> Result<(), Failure> {
     }
 }
 
+/// The state folder of a job file, or the folder itself.
+pub fn state_folder(place: &Path) -> Result<PathBuf, Failure> {
+    Ok(if place.is_file() { base_dir(place).join(read(place)?.checkpoint_path()) } else { place.to_owned() })
+}
+
 /// The checkpoints of a job file, of a state folder, or in a folder of checkpoints.
 fn open(place: &Path) -> Result<View, Failure> {
     if !place.exists() {
         return Err(Failure::usage(format_args!("there is no job file or folder at {}", place.display())));
     }
-    let folder = if place.is_file() { base_dir(place).join(read(place)?.checkpoint_path()) } else { place.to_owned() };
+    let folder = state_folder(place)?;
     if !folder.is_dir() {
         return Err(no_checkpoint(&folder));
     }

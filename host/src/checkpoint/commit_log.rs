@@ -25,13 +25,16 @@ pub struct RunMarker {
     pub job: String,
     /// When the run began, in ms since the epoch.
     pub created: i64,
+    /// Id of the savepoint that it began from, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub savepoint: Option<String>,
 }
 
 impl RunMarker {
-    /// The marker of a run.
+    /// The marker of a run that began from nothing.
     #[must_use]
     pub fn new(run: &str, job: &str, created: i64) -> Self {
-        Self { format: MARKER_FORMAT, run: run.to_owned(), job: job.to_owned(), created }
+        Self { format: MARKER_FORMAT, run: run.to_owned(), job: job.to_owned(), created, savepoint: None }
     }
 
     /// The marker in a store, if a run has begun there.

@@ -21,6 +21,7 @@ mod merge_plan;
 mod metadata;
 pub mod recovery;
 mod restore;
+mod savepoint;
 mod store;
 mod view;
 
@@ -37,6 +38,7 @@ pub use merge_plan::{MAX_FILES, adopt, garbage, plan_merge};
 pub use metadata::{CommitMetadata, MAX_METADATA_BYTES, ManifestRef, MetadataError};
 pub use recovery::{Decision, Facts, Refusal, decide};
 pub use restore::{find_checkpoint, restore};
+pub use savepoint::{Savepoint, SavepointDocument, SavepointSource};
 pub use store::{Listed, Names, Store, Upload, is_object_name};
 pub use view::{Entry, View};
 
@@ -95,6 +97,12 @@ pub enum Error {
         /// Name in the store.
         object: String,
         /// Folder of the store.
+        dir: PathBuf,
+    },
+    /// A folder in which no savepoint was finished.
+    #[error("{dir} holds no whole savepoint: it was not finished, or this is another folder")]
+    NoSavepoint {
+        /// The folder.
         dir: PathBuf,
     },
     /// A name that could leave the folder or be mistaken for something else.

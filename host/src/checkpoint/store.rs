@@ -91,6 +91,15 @@ impl Store {
         fs::read(&path).map_err(|e| self.absent_or(name, "read", &path, e))
     }
 
+    /// An object's file, to be copied as it is: it can be read even if the object is deleted meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Absent`], [`Error::Name`], [`Error::Io`].
+    pub(super) fn open_bytes(&self, name: &str) -> Result<File, Error> {
+        let path = self.path(name)?;
+        File::open(&path).map_err(|e| self.absent_or(name, "open", &path, e))
+    }
+
     /// An object, its footer read and checked, its blocks to be read as they are needed.
     ///
     /// # Errors

@@ -7,12 +7,15 @@
 mod discovery;
 mod files;
 mod log;
+pub mod requests;
+mod savepoints;
 mod task;
 
 pub(crate) use discovery::Discovery;
 pub(crate) use files::Files;
 pub use log::LogError;
 pub(crate) use log::{CommitLog, KafkaLog, SplitOffset};
+pub(crate) use savepoints::Savepoints;
 
 use crate::{
     checkpoint::{
@@ -152,6 +155,7 @@ pub(crate) struct Coordinator {
     /// Looks for new partitions, unless the run is bounded.
     pub discovery: Option<Discovery>,
     pub local_sinks: Vec<(String, Arc<LocalSink>)>,
+    pub savepoints: Savepoints,
     pub metrics: Arc<JobMetrics>,
     pub interval: Duration,
     pub dirty_bytes: usize,
@@ -224,7 +228,7 @@ impl Coordinator {
                 let last = done.last;
                 self.commit(done)?;
                 if last {
-                    return Ok(());
+                    return self.savepoints.ended();
                 }
             }
             let ending = self.stop.load(Ordering::Relaxed) || exhausted.iter().all(|e| *e);
@@ -235,7 +239,9 @@ impl Coordinator {
                 discovery.poll(&self.splits)?;
             }
             self.files.spill_if_wanted(&self.shared)?;
-            let due = clock::since(last_epoch) >= self.interval
+            self.savepoints.poll(&self.stop)?;
+            let due = self.savepoints.is_wanted()
+                || clock::since(last_epoch) >= self.interval
                 || self.shared.dirty_bytes.load(Ordering::Relaxed) >= self.dirty_bytes
                 || self.files.wants_commit(&self.shared);
             if in_flight.is_none() && (due || ending) && self.files.has_room(&mut self.names)? {
@@ -291,7 +297,7 @@ impl Coordinator {
     /// Nothing else in Weir makes an epoch final.
     fn make_final(&mut self, done: InFlight, span: &Span) -> Result<(), Error> {
         let mut written = 0;
-        if done.changed || self.last_commit.is_none_or(|last| clock::since(last) >= RECOMMIT) {
+        if done.changed || self.savepoints.is_wanted() || self.last_commit.is_none_or(|last| clock::since(last) >= RECOMMIT) {
             let deadline = clock::monotonic() + self.log.patience().unwrap_or(self.delivery_timeout);
             let flush = span.parent().child("flush outputs");
             for producer in self.output_producers() {
@@ -320,6 +326,11 @@ impl Coordinator {
             self.log.commit(&metadata, &offsets)?;
             failpoint!("committed");
             drop(sent);
+            if done.last {
+                self.close_if_wanted(&own, metadata, &offsets)?;
+            } else {
+                self.savepoints.committed(self.files.store(), &own, self.files.list(), &self.run.id)?;
+            }
             if self.log.holds_outputs() && !done.last {
                 self.log.begin()?;
                 self.release_outputs(done.last);
@@ -333,6 +344,18 @@ impl Coordinator {
         self.workers.iter().for_each(|w| w.tell(Command::Committed(done.epoch)));
         self.metrics.committed(done.epoch, written, clock::since(done.started));
         Ok(())
+    }
+
+    /// After the last commit: takes the savepoint that is wanted, and then closes the run, if its end was asked for with it
+    /// (rule 15). Until then the run can go on, so a savepoint that fails costs nothing.
+    fn close_if_wanted(&mut self, own: &FileRef, last: CommitMetadata, offsets: &[SplitOffset]) -> Result<(), Error> {
+        let Some(closing) = self.savepoints.last_committed(self.files.store(), own, self.files.list(), &self.run.id)? else {
+            return Ok(());
+        };
+        let closed = CommitMetadata { closed: true, ..last };
+        self.attempted.push(closed.clone());
+        self.log.commit(&closed, offsets)?;
+        self.savepoints.closed(closing)
     }
 
     /// Lets the next epoch's outputs go. Exactly once, they wait for this epoch's commit; at least once, only for its

@@ -23,6 +23,11 @@ impl<T: Send + 'static> Task<T> {
         Ok(Self { name, result, thread: Some(thread) })
     }
 
+    /// The result, waited for.
+    pub fn wait(&self) -> Result<T, Error> {
+        self.result.recv().unwrap_or(Err(Error::ThreadGone(self.name)))
+    }
+
     /// The result, once it is there.
     pub fn poll(&self) -> Result<Option<T>, Error> {
         match self.result.try_recv() {

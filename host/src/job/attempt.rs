@@ -11,7 +11,7 @@ use super::{
 use crate::{
     checkpoint::{self, Names, Store},
     clock,
-    commit::{self, Coordinator, Files, Run, WorkerHandle},
+    commit::{self, Coordinator, Files, Run, Savepoints, WorkerHandle},
     exchange,
     kafka::OutputProducer,
     operator::{Instance, InstanceContext, SplitName, StateNumbers},
@@ -49,10 +49,10 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
     let mut world = world::look(prepared, &budget, dir, past)?;
     // Listed before the commit is read (rule 21): what is named by it later is not among these, or is named now.
     let listed = store.list()?;
-    let start = recover::recover(prepared, &world, &store, past.fresh)?;
+    let mut start = recover::recover(prepared, &world, &store, past.fresh)?;
     let (sinks, producers, local_sinks) = open_sinks(prepared, &budget, &world, &start, past.fresh)?;
     if start.new {
-        recover::begin(prepared, &mut world, &store, &start)?;
+        recover::begin(prepared, &mut world, &store, &mut start)?;
         past.fresh = false;
     }
     // Not before a new run's own commit has landed: what stood there until then is an older run's.
@@ -105,6 +105,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
         log: world.log,
         consumer: world.consumer,
         local_sinks,
+        savepoints: Savepoints::open(dir, &prepared.plan.name)?,
         metrics: prepared.metrics.clone(),
         interval: prepared.job.spec.checkpoint.interval.as_std(),
         dirty_bytes: prepared.job.spec.checkpoint.dirty_bytes.as_usize(),
@@ -335,12 +336,19 @@ fn open_sinks(prepared: &Prepared, budget: &Budget, world: &World, start: &Start
                 writers.push(SinkWriter::Kafka { producer, topics, handles });
             }
             connector => {
-                let known = |c: &checkpoint::Checkpoint| c.manifest.sinks.iter().find(|s| s.sink == sink.id).map(|s| s.bytes);
-                let begin = match (start.new, fresh, start.checkpoint.as_ref().map(known)) {
+                // A savepoint may be started from elsewhere, where what the sink had written is not.
+                let elsewhere = start.savepoint.is_some() && !is_there(prepared, connector);
+                let known = start.sink_bytes(&sink.id).filter(|_| !elsewhere);
+                let begin = match (start.new && start.savepoint.is_none(), fresh, known) {
                     (true, true, _) => crate::sink::Start::Fresh,
+                    (true, false, _) => crate::sink::Start::New,
+                    (false, _, Some(committed)) => crate::sink::Start::Resume { committed },
+                    // While a run is empty, all that is in the file is what the run itself left uncommitted.
+                    (false, _, None) if start.checkpoint.is_none() && start.savepoint.is_none() => {
+                        crate::sink::Start::Resume { committed: 0 }
+                    }
                     // A sink that the checkpoint does not know: nothing in that file is this job's to cut.
-                    (true, false, _) | (false, _, Some(None)) => crate::sink::Start::New,
-                    (false, _, known) => crate::sink::Start::Resume { committed: known.flatten().unwrap_or(0) },
+                    (false, _, None) => crate::sink::Start::New,
                 };
                 let local = LocalSink::open(connector, &prepared.settings.base_dir, begin);
                 let local = Arc::new(local.map_err(|source| commit::Error::Sink { id: sink.id.clone(), source })?);
@@ -350,6 +358,10 @@ fn open_sinks(prepared: &Prepared, budget: &Budget, world: &World, start: &Start
         }
     }
     Ok((writers, producers, locals))
+}
+
+fn is_there(prepared: &Prepared, connector: SinkConnector<'_>) -> bool {
+    matches!(connector, SinkConnector::File(file) if prepared.settings.base_dir.join(&file.path).exists())
 }
 
 /// Source partition p belongs to shard p mod S (rule 1), and a shard to worker shard mod W.

@@ -199,7 +199,7 @@ fn of_commit(error: &kafka::CommitError) -> Kind {
 fn of_checkpoint(error: &checkpoint::Error) -> Kind {
     match error {
         checkpoint::Error::Corrupt { .. } | checkpoint::Error::NewerFormat { .. } | checkpoint::Error::Absent { .. } => Kind::Refused,
-        checkpoint::Error::Locked { .. } => Kind::Refused,
+        checkpoint::Error::Locked { .. } | checkpoint::Error::NoSavepoint { .. } => Kind::Refused,
         checkpoint::Error::Io { .. } => Kind::World,
         _ => Kind::Bug,
     }

@@ -11,7 +11,9 @@ pub use error::Error;
 
 use crate::{
     checkpoint::{FolderLock, Store},
-    clock, commit, kafka,
+    clock,
+    commit::{self, requests::Requests},
+    kafka,
     metrics::JobMetrics,
     operator::{Engine, GuestMetrics, Limits, Loaded},
     plan::{ComponentFacts, Plan},
@@ -20,7 +22,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, HashMap},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -46,6 +48,10 @@ pub struct Settings {
     pub batch_records: Option<usize>,
     /// Begin a new run and give up the state of the one before.
     pub fresh: bool,
+    /// Begin a new run with the savepoint in this folder, unless the last run began with it.
+    pub from_savepoint: Option<PathBuf>,
+    /// Leave state and positions of the savepoint behind that nothing in the job claims.
+    pub allow_non_restored_state: bool,
     /// Kafka sources end where their topics end now.
     pub until_end: bool,
     /// Make a new instance for every call.
@@ -206,11 +212,19 @@ pub fn run(prepared: &Prepared, control: &Arc<Control>) -> Result<Summary, Error
     // Makes the folder, too, in which the lock lies.
     Store::open_folder(&dir.join(CHECKPOINTS))?;
     let _lock = FolderLock::acquire(&dir)?;
+    let requests = Requests::open(&dir)?;
+    requests.clear()?;
+    let outcome = attempts(prepared, control, &dir);
+    requests.refuse_all()?;
+    outcome
+}
+
+fn attempts(prepared: &Prepared, control: &Arc<Control>, dir: &Path) -> Result<Summary, Error> {
     let (mut pause, mut failing_since, mut committed) = (RESTART_FIRST, clock::monotonic(), 0);
     let give_up_after = prepared.job.spec.runtime.give_up_after.as_std();
     let mut past = past::Past::new(prepared.settings.fresh);
     loop {
-        let outcome = attempt::attempt(prepared, control, &dir, &mut past);
+        let outcome = attempt::attempt(prepared, control, dir, &mut past);
         prepared.metrics.set_ready(false);
         let error = match outcome {
             Ok(()) => return Ok(summary(prepared)),

@@ -6,9 +6,12 @@ use super::{
 };
 use crate::{
     checkpoint::{
-        self, Checkpoint, CommitMetadata, Decision, Facts, ManifestRef, MetadataError, Mode, OperatorState, RunMarker, StateDescriptor,
-        StateKind, Store,
-        recovery::{Committed, Expected, ExpectedOperator, ManifestFact, OutOfRange, Position, SingleCommit, SplitFact, SplitId},
+        self, Checkpoint, CommitMetadata, Decision, Facts, ManifestRef, MetadataError, Mode, Names, OperatorState, RunMarker, Savepoint,
+        SplitPosition, StateDescriptor, StateKind, Store,
+        recovery::{
+            Committed, Expected, ExpectedOperator, FromSavepoint, ManifestFact, OutOfRange, Position, SavepointFact, SingleCommit,
+            SplitFact, SplitId,
+        },
     },
     clock,
     commit::{CommitLog, SplitInfo, SplitOffset},
@@ -28,8 +31,26 @@ pub(super) struct Start {
     /// The commit that it starts from.
     pub commit: CommitMetadata,
     pub checkpoint: Option<Checkpoint>,
+    /// What [`begin`] makes the checkpoint of, for a new run that begins with a savepoint.
+    pub savepoint: Option<Beginning>,
     /// Per split the position to go on from.
     pub positions: Vec<i64>,
+}
+
+/// A savepoint that a run begins with.
+pub(super) struct Beginning {
+    pub savepoint: Savepoint,
+    /// States that are left behind, by the numbers of operator and state.
+    dropped: Vec<(u16, u16)>,
+}
+
+impl Start {
+    /// How long a file sink was at the commit that the start goes on from; nothing for a sink that it does not know.
+    pub fn sink_bytes(&self, id: &str) -> Option<u64> {
+        let savepoint = self.savepoint.as_ref().map(|from| &from.savepoint.checkpoint);
+        let manifest = &self.checkpoint.as_ref().or(savepoint)?.manifest;
+        manifest.sinks.iter().find(|sink| sink.sink == id).map(|sink| sink.bytes)
+    }
 }
 
 /// Finds out where to go on. A new run is not begun yet: what else may refuse to start comes first.
@@ -37,30 +58,54 @@ pub(super) struct Start {
 /// # Errors
 /// A named refusal (rule 14), or what could not be looked at.
 pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Result<Start, Error> {
-    let facts = facts(prepared, world, store, fresh)?;
+    let savepoint = prepared.settings.from_savepoint.as_deref().map(Savepoint::open).transpose()?;
+    let facts = facts(prepared, world, store, fresh, savepoint.as_ref())?;
     match checkpoint::decide(&facts) {
         Decision::Refuse(refusal) => Err(refusal.into()),
         Decision::StartFresh => {
             let positions = world::start_positions(prepared, world)?;
             let run = clock::unique_id();
             let commit = CommitMetadata::empty(&run, Mode::Alone);
-            Ok(Start { new: true, run, epoch: 0, commit, checkpoint: None, positions })
+            Ok(Start { new: true, run, epoch: 0, commit, checkpoint: None, savepoint: None, positions })
+        }
+        Decision::StartFrom(from) => {
+            for what in &from.left_behind {
+                tracing::warn!("{what} is left behind in the savepoint");
+            }
+            let run = clock::unique_id();
+            let commit = CommitMetadata::empty(&run, Mode::Alone);
+            let FromSavepoint { positions, dropped, .. } = *from;
+            let positions = in_order(world, positions);
+            let savepoint = savepoint.map(|savepoint| Beginning { savepoint, dropped });
+            Ok(Start { new: true, run, epoch: 0, commit, checkpoint: None, savepoint, positions })
         }
         Decision::Resume(resume) => {
             if facts.marker.as_ref() != Some(&resume.run) {
                 marker(prepared, &resume.run).write(store)?;
             }
-            let positions: BTreeMap<_, _> = resume.positions.into_iter().collect();
-            let positions = world.splits.iter().map(|s| positions.get(&id(s)).copied().unwrap_or(0)).collect();
+            let positions = in_order(world, resume.positions);
             tracing::info!(run = resume.run, epoch = resume.epoch, "resuming");
             for (split, skipped) in &resume.skipped {
                 tracing::warn!(%split, skipped, "records are gone that were never read; going on as onOffsetOutOfRange says");
             }
             let manifest = resume.checkpoint.as_ref().map(|c| ManifestRef { name: c.own.name.clone(), checksum: c.own.checksum });
             let commit = CommitMetadata { epoch: resume.epoch, manifest, ..CommitMetadata::empty(&resume.run, Mode::Alone) };
-            Ok(Start { new: false, run: resume.run, epoch: resume.epoch, commit, checkpoint: resume.checkpoint, positions })
+            Ok(Start {
+                new: false,
+                run: resume.run,
+                epoch: resume.epoch,
+                commit,
+                checkpoint: resume.checkpoint,
+                savepoint: None,
+                positions,
+            })
         }
     }
+}
+
+fn in_order(world: &World, positions: Vec<(SplitId, i64)>) -> Vec<i64> {
+    let positions: BTreeMap<_, _> = positions.into_iter().collect();
+    world.splits.iter().map(|s| positions.get(&id(s)).copied().unwrap_or(0)).collect()
 }
 
 fn out_of_range(prepared: &Prepared, split: &world::Split) -> OutOfRange {
@@ -80,7 +125,7 @@ fn marker(prepared: &Prepared, run: &str) -> RunMarker {
     RunMarker::new(run, &prepared.plan.name, clock::now_ms())
 }
 
-fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Result<Facts, Error> {
+fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool, savepoint: Option<&Savepoint>) -> Result<Facts, Error> {
     let kafka: Vec<_> = world.splits.iter().filter(|s| s.bounds.is_some()).map(|s| (s.topic.as_str(), s.partition)).collect();
     let mut committed = match &world.consumer {
         Some(consumer) if !kafka.is_empty() => consumer.committed(&kafka, BROKER_TIMEOUT)?,
@@ -111,13 +156,21 @@ fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Resu
         let fact = checkpoint::find_checkpoint(store, &name)?;
         manifests.insert(name, fact);
     }
+    let marker = RunMarker::read(store)?;
+    let savepoint = savepoint.map(|savepoint| SavepointFact {
+        id: savepoint.document.id.clone(),
+        checkpoint: savepoint.checkpoint.clone(),
+        allow_non_restored: prepared.settings.allow_non_restored_state,
+    });
     Ok(Facts {
         fresh,
         expected: Expected { run: None, mode: Mode::Alone, shards: prepared.plan.shards, operators: expected_operators(prepared) },
         splits,
         single,
         manifests,
-        marker: RunMarker::read(store)?.map(|m| m.run),
+        began_from: marker.as_ref().and_then(|m| m.savepoint.clone()),
+        marker: marker.map(|m| m.run),
+        savepoint,
     })
 }
 
@@ -158,14 +211,33 @@ fn single(world: &World) -> Result<Option<SingleCommit>, Error> {
     })
 }
 
-/// Begins a run: concrete start offsets and "empty" are committed first, then the marker is put, then records flow.
-pub(super) fn begin(prepared: &Prepared, world: &mut World, store: &Store, start: &Start) -> Result<(), Error> {
+/// Begins a run: concrete start offsets and "empty", or what a savepoint's state has become here, are committed first, then
+/// the marker is put, then records flow.
+pub(super) fn begin(prepared: &Prepared, world: &mut World, store: &Store, start: &mut Start) -> Result<(), Error> {
+    if let Some(from) = &start.savepoint {
+        let position = |(s, next): (&world::Split, &i64)| SplitPosition {
+            source: s.id.clone(),
+            topic: s.topic.clone(),
+            partition: s.partition,
+            next: *next,
+        };
+        let splits = world.splits.iter().zip(&start.positions).map(position).collect();
+        let mut names = Names::new(&clock::unique_id())?;
+        let imported = from.savepoint.import(store, &mut names, &start.run, (&prepared.plan.hash, splits), &from.dropped)?;
+        let manifest = Some(ManifestRef { name: imported.own.name.clone(), checksum: imported.own.checksum });
+        start.epoch = imported.manifest.epoch;
+        start.commit = CommitMetadata { epoch: start.epoch, manifest, ..CommitMetadata::empty(&start.run, Mode::Alone) };
+        start.checkpoint = Some(imported);
+    }
     let kafka = world.splits.iter().zip(&start.positions).filter(|(s, _)| s.bounds.is_some());
     let offset = |(s, offset): (&world::Split, &i64)| SplitOffset { topic: s.topic.clone(), partition: s.partition, offset: *offset };
     let offsets: Vec<_> = kafka.map(offset).collect();
     world.log.commit(&start.commit, &offsets)?;
-    marker(prepared, &start.run).write(store)?;
-    tracing::info!(run = start.run, "a new run begins");
+    let savepoint = start.savepoint.as_ref().map(|from| from.savepoint.document.id.clone());
+    tracing::info!(run = start.run, savepoint = savepoint.as_deref(), "a new run begins");
+    let mut marker = marker(prepared, &start.run);
+    marker.savepoint = savepoint;
+    marker.write(store)?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! whatever does not fit together is refused, with a text that says what, where, and how to mend it. Nothing is repaired.
 
 mod refusal;
+mod savepoint;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use std::fmt;
 use super::{Checkpoint, CommitMetadata, ManifestRef, MetadataError, Mode, OperatorState, StateKind};
 
 pub use refusal::Refusal;
+pub use savepoint::{FromSavepoint, SavepointFact};
 
 /// A part of a source that is read by itself: a topic's partition, a file, a generator.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,6 +145,10 @@ pub struct Facts {
     pub manifests: BTreeMap<String, ManifestFact>,
     /// Run that the marker in the store names.
     pub marker: Option<String>,
+    /// Id of the savepoint that the marker's run began from.
+    pub began_from: Option<String>,
+    /// The savepoint to start from, where the user asks for one.
+    pub savepoint: Option<SavepointFact>,
 }
 
 /// What to do.
@@ -150,6 +156,8 @@ pub struct Facts {
 pub enum Decision {
     /// Begin a new run: commit concrete start offsets and "empty", then put the marker.
     StartFresh,
+    /// Begin a new run with a savepoint's state: import it, commit its positions and the import's name, then put the marker.
+    StartFrom(Box<FromSavepoint>),
     /// Go on with a run.
     Resume(Box<Resume>),
     /// Stop, and show why.
@@ -174,6 +182,14 @@ pub struct Resume {
 /// Decides.
 #[must_use]
 pub fn decide(facts: &Facts) -> Decision {
+    // A run that began from this savepoint goes on: its command line may stay as it is over restarts.
+    let unused = |savepoint: &&SavepointFact| facts.fresh || facts.began_from.as_ref() != Some(&savepoint.id);
+    if let Some(savepoint) = facts.savepoint.as_ref().filter(unused) {
+        return match savepoint::start_from(facts, savepoint) {
+            Ok(start) => Decision::StartFrom(Box::new(start)),
+            Err(refusal) => Decision::Refuse(refusal),
+        };
+    }
     if facts.fresh {
         return Decision::StartFresh;
     }

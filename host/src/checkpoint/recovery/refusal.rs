@@ -260,6 +260,16 @@ pub enum Refusal {
         /// The split.
         split: SplitId,
     },
+    /// What a savepoint holds does not fit the job.
+    #[error("savepoint {id}: {reason}{way_out}")]
+    Savepoint {
+        /// Its id.
+        id: String,
+        /// What does not fit.
+        reason: Box<Refusal>,
+        /// A way out that only savepoints have.
+        way_out: &'static str,
+    },
     /// A source whose partitions carry the keys has got more of them.
     #[error(
         "{split} is new, but its source is declared as partitioned by its key: keys have moved between partitions, away from their state. \

@@ -1,0 +1,350 @@
+//! Savepoints: a whole copy of one committed checkpoint, in a folder of its own, that is never changed or collected.
+//!
+//! The folder is a store: it holds the checkpoint's objects under their names, and `savepoint.json`, which is put last. So
+//! a savepoint is there whole or not at all. What is read from one is not trusted: names cannot leave the folder, and each
+//! object's length and checksum have to be those that the manifest gives.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Checkpoint, Error, FileRef, MANIFEST_FORMAT, Manifest, Merged, Names, SplitPosition, Store, Writer};
+use crate::state::layout::Prefix;
+
+const FORMAT: u32 = 1;
+/// Name of the document in the folder.
+const DOCUMENT: &str = "savepoint.json";
+/// More than any document has.
+const DOCUMENT_BYTES: u64 = 1 << 20;
+
+/// What `savepoint.json` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SavepointDocument {
+    format: u32,
+    /// Stands for this savepoint and no other.
+    pub id: String,
+    /// Name of the job that it was taken of.
+    pub job: String,
+    /// The run.
+    pub run: String,
+    /// The epoch, whose end it holds.
+    pub epoch: u64,
+    /// When it was taken, in ms since the epoch.
+    pub created: i64,
+    /// Name of the epoch's object, whose footer is the manifest.
+    manifest: String,
+    /// Its checksum.
+    checksum: u32,
+}
+
+/// A savepoint that is about to be written: its files are open, so nothing can take them away meanwhile.
+#[derive(Debug)]
+pub struct SavepointSource {
+    document: SavepointDocument,
+    files: Vec<(FileRef, File)>,
+}
+
+impl SavepointSource {
+    /// Of a committed checkpoint in `store`, under an id that was never given before.
+    ///
+    /// # Errors
+    /// [`Error::Absent`], [`Error::Io`].
+    pub fn open(store: &Store, own: &FileRef, files: &[FileRef], (id, job, run): (&str, &str, &str), created: i64) -> Result<Self, Error> {
+        let (id, job, run) = (id.to_owned(), job.to_owned(), run.to_owned());
+        let (manifest, checksum) = (own.name.clone(), own.checksum);
+        let document = SavepointDocument { format: FORMAT, id, job, run, epoch: own.last_epoch, created, manifest, checksum };
+        let open = |file: &FileRef| Ok((file.clone(), store.open_bytes(&file.name)?));
+        Ok(Self { document, files: files.iter().chain([own]).map(open).collect::<Result<_, Error>>()? })
+    }
+
+    /// Writes it into a folder that is empty or not there, and proves that each copy is what the manifest names.
+    ///
+    /// # Errors
+    /// [`Error::Io`], for a folder that is not empty too; [`Error::Corrupt`] where a file is damaged. What is left in the
+    /// folder then is no savepoint.
+    pub fn write(self, dir: &Path) -> Result<SavepointDocument, Error> {
+        let store = Store::open_folder(dir)?;
+        if !store.list()?.is_empty() {
+            let reason = io::Error::other("it is not empty; name a folder that is, or that is not there");
+            return Err(Error::io("write a savepoint into", dir, reason));
+        }
+        for (file, mut bytes) in self.files {
+            let mut upload = store.upload(&file.name)?;
+            io::copy(&mut bytes, &mut upload).map_err(|e| Error::io("copy into", dir.join(&file.name), e))?;
+            upload.publish()?;
+            store.open_file(&file)?;
+        }
+        let text = serde_json::to_vec(&self.document).map_err(|source| Error::Encode { what: "savepoint", source })?;
+        store.replace(DOCUMENT, &text)?;
+        Ok(self.document)
+    }
+}
+
+/// A whole savepoint.
+#[derive(Debug)]
+pub struct Savepoint {
+    store: Store,
+    /// What it says of itself.
+    pub document: SavepointDocument,
+    /// The checkpoint that it holds.
+    pub checkpoint: Checkpoint,
+}
+
+impl Savepoint {
+    /// Reads the savepoint in a folder and looks at each of its objects.
+    ///
+    /// # Errors
+    /// [`Error::NoSavepoint`]; [`Error::Corrupt`], [`Error::NewerFormat`], and [`Error::Absent`] by the
+    /// object that is not what it should be; [`Error::Io`].
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        // Opening a store makes its folder; a look may not.
+        let path = dir.join(DOCUMENT);
+        let bytes = match fs::metadata(&path) {
+            Ok(about) => about.len(),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Err(Error::NoSavepoint { dir: dir.to_owned() });
+            }
+            Err(e) => return Err(Error::io("read", path, e)),
+        };
+        if bytes > DOCUMENT_BYTES {
+            return Err(Error::corrupt(DOCUMENT, format!("it has {bytes} bytes"), 0));
+        }
+        let store = Store::open_folder(dir)?;
+        let document = read_document(&store.read(DOCUMENT)?)?;
+        let untrusted = |error| match error {
+            Error::Name { name } => Error::corrupt(DOCUMENT, format!("it names an object {name:?}"), 0),
+            error => error,
+        };
+        let object = store.open(&document.manifest).map_err(untrusted)?;
+        let checkpoint = Checkpoint::of(&object)?;
+        let named = (checkpoint.own.checksum, &checkpoint.manifest.run, checkpoint.manifest.epoch);
+        if named != (document.checksum, &document.run, document.epoch) {
+            return Err(Error::corrupt(&document.manifest, format!("it is not the object that {DOCUMENT} names"), 0));
+        }
+        checkpoint.manifest.files.iter().try_for_each(|file| store.open_file(file).map(drop)).map_err(untrusted)?;
+        Ok(Self { store, document, checkpoint })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.store.dir().to_owned()
+    }
+
+    /// Puts its state into another store, as what run `run` begins with: copies of its files, or, where states are to be
+    /// `dropped` (numbers of operators and their states), one file without those. Its epoch comes after the savepoint's.
+    ///
+    /// # Errors
+    /// As [`Savepoint::open`], and what `store` refuses. What was put before an error is garbage.
+    pub fn import(
+        &self,
+        store: &Store,
+        names: &mut Names,
+        run: &str,
+        (plan, splits): (&str, Vec<SplitPosition>),
+        dropped: &[(u16, u16)],
+    ) -> Result<Checkpoint, Error> {
+        let from = self.checkpoint.files();
+        let files = if dropped.is_empty() {
+            from.iter().try_for_each(|file| self.copy(store, file))?;
+            from
+        } else {
+            vec![self.merge_without(store, names, &from, dropped)?]
+        };
+        let old = &self.checkpoint.manifest;
+        let epoch = old.epoch + 1;
+        let mut operators = old.operators.clone();
+        for operator in &mut operators {
+            let number = operator.number;
+            operator.states.retain(|state| !dropped.contains(&(number, state.number)));
+        }
+        operators.retain(|operator| !operator.states.is_empty());
+        let manifest = Manifest {
+            format: MANIFEST_FORMAT,
+            run: run.to_owned(),
+            mode: old.mode,
+            epoch,
+            incarnation: names.incarnation().to_owned(),
+            shards: old.shards,
+            plan: plan.to_owned(),
+            operators,
+            files,
+            splits,
+            sinks: old.sinks.clone(),
+        };
+        let name = names.epoch(epoch);
+        let written = Writer::new(&name, Vec::new()).finish(&manifest.to_json()?)?;
+        store.put_if_absent(&name, &written.sink)?;
+        Ok(Checkpoint { manifest, own: FileRef::written(name, epoch, epoch, &written) })
+    }
+
+    fn copy(&self, store: &Store, file: &FileRef) -> Result<(), Error> {
+        let mut upload = store.upload(&file.name)?;
+        let mut bytes = self.store.open_bytes(&file.name)?;
+        io::copy(&mut bytes, &mut upload).map_err(|e| Error::io("copy into", store.dir().join(&file.name), e))?;
+        match upload.publish() {
+            // Names are unique, so it is the same file: put by the job itself, or by an import that was cut off.
+            Ok(()) | Err(Error::Exists { .. }) => store.open_file(file).map(drop),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn merge_without(&self, store: &Store, names: &mut Names, files: &[FileRef], dropped: &[(u16, u16)]) -> Result<FileRef, Error> {
+        let objects = files.iter().map(|file| self.store.open_file(file)).collect::<Result<Vec<_>, _>>()?;
+        let (first, last) = (files.first().map_or(0, |file| file.first_epoch), self.checkpoint.manifest.epoch);
+        let name = names.merge(first, last);
+        let mut writer = Writer::new(&name, store.upload(&name)?);
+        let mut merged = Merged::new(objects.iter().map(super::Object::scan))?;
+        while merged.advance()? {
+            let state = Prefix::split(merged.key()).map(|(prefix, _)| (prefix.operator, prefix.state));
+            let stays = state.is_some_and(|state| !dropped.contains(&state));
+            if let Some(value) = merged.value().filter(|_| stays) {
+                writer.append(merged.key(), Some(value))?;
+            }
+        }
+        let written = writer.finish(&[])?;
+        let file = FileRef::written(name, first, last, &written);
+        written.sink.publish()?;
+        Ok(file)
+    }
+}
+
+fn read_document(text: &[u8]) -> Result<SavepointDocument, Error> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let unreadable = |e: serde_json::Error| Error::corrupt(DOCUMENT, e.to_string(), 0);
+    let Format { format: found } = serde_json::from_slice(text).map_err(unreadable)?;
+    if found > FORMAT {
+        return Err(Error::NewerFormat { object: DOCUMENT.to_owned(), found, known: FORMAT });
+    }
+    serde_json::from_slice(text).map_err(unreadable)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{Mode, OperatorState, StateDescriptor, StateKind, restore};
+    use std::collections::BTreeMap;
+
+    const GOLDEN: &str =
+        r#"{"format":1,"id":"s1","job":"count","run":"r","epoch":2,"created":5,"manifest":"000000000002-a-2.ckpt","checksum":7}"#;
+
+    #[test]
+    fn the_document_keeps_its_text_and_a_newer_one_is_named() {
+        let document = read_document(GOLDEN.as_bytes()).unwrap();
+        assert_eq!(serde_json::to_string(&document).unwrap(), GOLDEN);
+        let newer = read_document(br#"{"format":2,"surprise":1}"#);
+        assert!(matches!(newer, Err(Error::NewerFormat { found: 2, known: 1, .. })), "{newer:?}");
+        for damaged in ["", "{}", &GOLDEN[..60], &GOLDEN.replace("run", "ran")] {
+            assert!(matches!(read_document(damaged.as_bytes()), Err(Error::Corrupt { .. })), "{damaged}");
+        }
+    }
+
+    fn key(operator: u8, state: u8, rest: &str) -> Vec<u8> {
+        [&[0, operator, 0, 0, 0, state][..], rest.as_bytes()].concat()
+    }
+
+    /// A store with two epochs of two operators, and the files of the second.
+    fn taken(folder: &Path) -> (Store, PathBuf) {
+        let store = Store::open_folder(&folder.join("store")).unwrap();
+        let mut names = Names::new("a").unwrap();
+        let state = |number| StateDescriptor { name: format!("s{number}"), number, kind: StateKind::Value, version: 1 };
+        let operator = |number| OperatorState { id: format!("o{number}"), number, key: None, states: vec![state(0), state(1)] };
+        let mut files: Vec<FileRef> = Vec::new();
+        for epoch in [1, 2] {
+            let manifest = Manifest {
+                format: MANIFEST_FORMAT,
+                run: "r".into(),
+                mode: Mode::Alone,
+                epoch,
+                incarnation: "a".into(),
+                shards: 4,
+                plan: "p".into(),
+                operators: vec![operator(1), operator(2)],
+                files: files.clone(),
+                splits: vec![],
+                sinks: vec![],
+            };
+            let name = names.epoch(epoch);
+            let mut writer = Writer::new(&name, Vec::new());
+            for (operator, state) in [(1, 0), (1, 1), (2, 0)] {
+                writer.append(&key(operator, state, &format!("of-{epoch}")), Some(b"\x01v")).unwrap();
+            }
+            let written = writer.finish(&manifest.to_json().unwrap()).unwrap();
+            store.put_if_absent(&name, &written.sink).unwrap();
+            files.push(FileRef::written(name, epoch, epoch, &written));
+        }
+        let own = files.pop().unwrap();
+        let dir = folder.join("savepoint");
+        let source = SavepointSource::open(&store, &own, &files, ("s1", "count", "r"), 5).unwrap();
+        files.iter().chain([&own]).for_each(|file| store.delete(&file.name).unwrap());
+        source.write(&dir).unwrap();
+        (store, dir)
+    }
+
+    fn entries(store: &Store, checkpoint: &Checkpoint) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let mut all = BTreeMap::new();
+        let put = |key: &[u8], value: &[u8]| {
+            all.insert(key.to_owned(), value.to_owned());
+            Ok::<(), Error>(())
+        };
+        restore(store, &checkpoint.files(), put).unwrap();
+        all
+    }
+
+    #[test]
+    fn what_is_imported_is_what_was_taken_also_twice_and_after_the_job_deleted_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, dir) = taken(folder.path());
+        let savepoint = Savepoint::open(&dir).unwrap();
+        let mut names = Names::new("b").unwrap();
+        for run in ["one", "two"] {
+            let checkpoint = savepoint.import(&store, &mut names, run, ("q", vec![]), &[]).unwrap();
+            assert_eq!((checkpoint.manifest.epoch, checkpoint.manifest.run.as_str()), (3, run));
+            assert_eq!(entries(&store, &checkpoint).len(), 6);
+            assert_eq!(Checkpoint::of(&store.open(&checkpoint.own.name).unwrap()).unwrap(), checkpoint);
+        }
+    }
+
+    #[test]
+    fn dropped_states_leave_no_entry_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, dir) = taken(folder.path());
+        let dropped = [(1, 1), (2, 0), (2, 1)];
+        let checkpoint = Savepoint::open(&dir).unwrap().import(&store, &mut Names::new("b").unwrap(), "x", ("q", vec![]), &dropped);
+        let checkpoint = checkpoint.unwrap();
+        assert_eq!(entries(&store, &checkpoint).into_keys().collect::<Vec<_>>(), [key(1, 0, "of-1"), key(1, 0, "of-2")]);
+        let left: Vec<_> = checkpoint.manifest.operators.iter().map(|o| (o.id.as_str(), o.states.len())).collect();
+        assert_eq!(left, [("o1", 1)]);
+    }
+
+    #[test]
+    fn what_is_no_whole_savepoint_is_refused_by_name_and_no_folder_is_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, dir) = taken(folder.path());
+        assert!(matches!(Savepoint::open(&folder.path().join("nothing")), Err(Error::NoSavepoint { .. })));
+        assert!(!folder.path().join("nothing").exists());
+        assert!(matches!(Savepoint::open(store.dir()), Err(Error::NoSavepoint { .. })), "no document: never finished");
+        let own = Savepoint::open(&dir).unwrap().checkpoint.own;
+        let again = SavepointSource::open(&Store::open_folder(&dir).unwrap(), &own, &[], ("s2", "count", "r"), 5).unwrap();
+        let error = again.write(&dir).unwrap_err().to_string();
+        assert!(error.contains("not empty"), "{error}");
+
+        let first = dir.join("000000000001-a-1.ckpt");
+        let whole = fs::read(&first).unwrap();
+        fs::write(&first, &whole[..whole.len() - 1]).unwrap();
+        assert!(matches!(Savepoint::open(&dir), Err(Error::Corrupt { object, .. }) if object == "000000000001-a-1.ckpt"));
+        fs::remove_file(&first).unwrap();
+        assert!(matches!(Savepoint::open(&dir), Err(Error::Absent { .. })));
+        let document = dir.join(DOCUMENT);
+        let text = fs::read_to_string(&document).unwrap();
+        fs::write(&document, text.replace("000000000002-a-2.ckpt", "../store/x")).unwrap();
+        assert!(matches!(Savepoint::open(&dir), Err(Error::Corrupt { .. })), "no name leads out of the folder");
+    }
+}
