@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build guests demo demo-kafka test test-demo test-guest-routes test-faults lint bench bench-against fmt
+.PHONY: help setup build guests demo demo-kafka test test-demo test-guest-routes test-faults test-sabotage lint bench bench-against fmt
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test-guest-routes: ## examples built by cargo and by cargo-component give the sa
 
 test-faults: ## 200 random kills and 20 at each failpoint; writes fault-results.json
 	@scripts/test-faults.sh
+
+test-sabotage: ## break one rule after the other; the tests have to notice
+	@scripts/test-sabotage.sh
 
 lint: ## format, clippy, licences, documentation, shell scripts
 	@scripts/lint.sh

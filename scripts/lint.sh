@@ -41,11 +41,18 @@ for path in sys.argv[1:]:
 '
 }
 
+# Each alone: given together they would be applied one on top of the other.
+check_patches() {
+  local patch
+  for patch in tests/sabotage/*.patch; do git apply --check "$patch" || return 1; done
+}
+
 check "lock files" cargo metadata --locked --format-version 1 > /dev/null
 check "format" cargo fmt --all --check
 check "format of guests" cargo fmt --all --check --manifest-path $guests
 check "shellcheck" check_shell
 check "python syntax" check_python
+check "patches of sabotage" check_patches
 check "licences, bans, sources" cargo deny --locked check bans licenses sources
 check "licences, bans, sources of guests" cargo deny --locked --manifest-path $guests check bans licenses sources
 check "clippy" cargo clippy --workspace --all-targets --locked -- -D warnings
