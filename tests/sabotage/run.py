@@ -26,7 +26,8 @@ TARGET = Path(os.environ["CARGO_TARGET_DIR"])
 # The build shares compiled dependencies; its profile keeps its own crates apart from those of the clone.
 SABOTAGE = TARGET / "sabotage"
 SOURCE = SABOTAGE / "source"
-PROFILE = [f"--config=profile.dev.package.{name}.opt-level={level}" for name, level in (("weir-host", 1), ("weir-spec", 0), ("weir", 0))]
+LEVELS = {"weir-host": 1, "weir-spec": 0, "weir": 0}
+PROFILE = [f"--config=profile.dev.package.{name}.opt-level={level}" for name, level in LEVELS.items()]
 TESTS = ["faults", "broker_faults"]
 PATIENCE = 600
 SEED = "5"
@@ -38,7 +39,8 @@ SAID = re.compile(r"^error: (.*)$", re.MULTILINE)
 
 def run(command, check=False, **more):
     """In a session of its own, so that nothing of it is left behind when it takes too long."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, **more) as child:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, start_new_session=True, **pipes, **more) as child:
         try:
             output, _ = child.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
@@ -69,7 +71,8 @@ def executable(output, name):
 
 def copy_source():
     """What git knows, as it is now."""
-    names = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".", ":!guest-examples"], cwd=ROOT, check=True).stdout.split("\0")
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".", ":!guest-examples"]
+    names = run(listing, cwd=ROOT, check=True).stdout.split("\0")
     shutil.rmtree(SOURCE, ignore_errors=True)
     for name in filter(None, names):
         target = SOURCE / name
@@ -80,7 +83,8 @@ def copy_source():
 
 def install_driver():
     """The driver is the clone's own: only the host is ever changed."""
-    built = run(["cargo", "test", "--workspace", "--locked", "--no-run", *(f"--test={name}" for name in TESTS)], cwd=ROOT, check=True).stdout
+    tests = [f"--test={name}" for name in TESTS]
+    built = run(["cargo", "test", "--workspace", "--locked", "--no-run", *tests], cwd=ROOT, check=True).stdout
     (SABOTAGE / "debug" / "deps").mkdir(parents=True, exist_ok=True)
     for name in TESTS:
         shutil.copy2(executable(built, name), SABOTAGE / "debug" / "deps" / name)
