@@ -30,7 +30,7 @@ pub use reader::{parse, read};
 pub use reference::reference;
 pub use sink::{BlackholeSink, Compression, Delivery, FileSink, KafkaSink, Sink, SinkConnector, StdoutSink, TopicFrom};
 pub use source::{
-    FileSource, Format, GeneratorSource, KafkaSource, KeyedTemplate, OnOffsetOutOfRange, Source, SourceConnector, StartOffset,
+    CsvFormat, FileSource, Format, GeneratorSource, KafkaSource, KeyedTemplate, OnOffsetOutOfRange, Source, SourceConnector, StartOffset,
     StartPosition, StdinSource, Template,
 };
 

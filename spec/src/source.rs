@@ -147,7 +147,7 @@ pub enum OnOffsetOutOfRange {
 }
 
 /// How records stand in a file or a pipe.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Format {
     /// One record a line. Read: the line's bytes without its end (`\n` or `\r\n`) are the value, the key is null and the
@@ -168,6 +168,40 @@ pub enum Format {
     /// field given twice, are refused. Written: `key`, `value` and `timestamp` always, `headers` only where there are
     /// some; a value always as a string or null, also where it is JSON.
     Ndjson,
+    /// Rows of fields, as RFC 4180 has them: a field may stand in quotes, with line feeds and doubled quotes in it.
+    ///
+    /// Read: the value is a JSON object with a string for each column, the key is null and the time is when the row was
+    /// read. Empty lines are passed over. Written: the value has to be a JSON object, of which the columns named are
+    /// taken; a string stands for itself, null and a column that is not there for an empty field, and anything else for
+    /// its JSON text. Key, time and headers are dropped.
+    Csv(CsvFormat),
+}
+
+/// The columns of CSV and what stands between them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct CsvFormat {
+    /// The names of the columns in their order. A source with a header takes them from there when this is absent, and
+    /// refuses a header that differs from it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
+    /// Whether the first row holds the columns' names. A sink writes it where it begins a file or a stream.
+    pub header: bool,
+    /// What stands between fields: one ASCII character.
+    pub delimiter: String,
+}
+
+impl Default for CsvFormat {
+    fn default() -> Self {
+        Self { columns: Vec::new(), header: true, delimiter: ",".to_owned() }
+    }
+}
+
+impl CsvFormat {
+    /// What stands between fields.
+    pub fn delimiter_byte(&self) -> u8 {
+        self.delimiter.as_bytes().first().copied().unwrap_or(b',')
+    }
 }
 
 /// A file, read once from its start to its end.

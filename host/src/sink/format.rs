@@ -1,10 +1,13 @@
 //! Records as lines of bytes.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use base64::engine::general_purpose::STANDARD;
 use base64::write::EncoderWriter;
-use weir_spec::Format;
+use csv_core::WriterBuilder;
+use serde_json::{Map, Value};
+use weir_spec::{CsvFormat, Format};
 
 use crate::record::Batch;
 
@@ -14,12 +17,67 @@ use crate::record::Batch;
 /// so a value with line feeds in it is read back as several.
 ///
 /// NDJSON: the envelope that [`source`](crate::source) reads, in which nothing is lost.
-pub(super) fn encode(batch: &Batch, format: Format, out: &mut Vec<u8>) -> io::Result<()> {
+///
+/// CSV: the columns of each value, which has to be a JSON object. The header is [`head`].
+pub(super) fn encode(batch: &Batch, format: &Format, out: &mut Vec<u8>) -> io::Result<()> {
     match format {
         Format::Lines => lines(batch, out),
         Format::Ndjson => (0..batch.len()).try_for_each(|i| envelope(batch, i, out))?,
+        Format::Csv(csv) => rows(batch, csv, out)?,
     }
     Ok(())
+}
+
+/// What a file or a stream begins with.
+pub(super) fn head(format: &Format) -> Vec<u8> {
+    let mut out = Vec::new();
+    if let Format::Csv(csv) = format
+        && csv.header
+    {
+        row(csv, csv.columns.iter().map(|name| Cow::Borrowed(name.as_str())), &mut out);
+    }
+    out
+}
+
+fn rows(batch: &Batch, format: &CsvFormat, out: &mut Vec<u8>) -> io::Result<()> {
+    for value in batch.values().iter() {
+        let refused = |what: String| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("the value of a record {what}; a CSV sink takes JSON objects"))
+        };
+        let value = value.ok_or_else(|| refused("is null".to_owned()))?;
+        let object: Map<String, Value> = serde_json::from_slice(value).map_err(|e| refused(format!("is none: {e}")))?;
+        row(format, format.columns.iter().map(|name| field_text(object.get(name))), out);
+    }
+    Ok(())
+}
+
+fn field_text(value: Option<&Value>) -> Cow<'_, str> {
+    match value {
+        None | Some(Value::Null) => Cow::Borrowed(""),
+        Some(Value::String(text)) => Cow::Borrowed(text),
+        Some(other) => Cow::Owned(other.to_string()),
+    }
+}
+
+/// Appends a row; its fields are quoted where they have to be.
+fn row<'a>(format: &CsvFormat, fields: impl Iterator<Item = Cow<'a, str>>, out: &mut Vec<u8>) {
+    let mut writer = WriterBuilder::new().delimiter(format.delimiter_byte()).build();
+    for (i, field) in fields.enumerate() {
+        if i > 0 {
+            append(out, 1, |room| writer.delimiter(room).1);
+        }
+        // At most each byte is a quote that is doubled, between two quotes.
+        append(out, 2 * field.len() + 2, |room| writer.field(field.as_bytes(), room).2);
+    }
+    append(out, 3, |room| writer.terminator(room).1);
+}
+
+/// Appends what `write` leaves in a room of `most` bytes.
+fn append(out: &mut Vec<u8>, most: usize, write: impl FnOnce(&mut [u8]) -> usize) {
+    let len = out.len();
+    out.resize(len + most + 2, 0);
+    let written = write(out.get_mut(len..).unwrap_or_default());
+    out.truncate(len + written);
 }
 
 fn lines(batch: &Batch, out: &mut Vec<u8>) {
@@ -122,7 +180,7 @@ mod tests {
         let mut batch = Batch::default();
         batch.push_with_headers(RowRef { key, value, timestamp: 5, origin: Origin { split: 0, offset: 0 } }, headers.iter().copied());
         let mut out = Vec::new();
-        encode(&batch, format, &mut out).unwrap();
+        encode(&batch, &format, &mut out).unwrap();
         String::from_utf8_lossy(&out).into_owned()
     }
 
@@ -134,6 +192,25 @@ mod tests {
         assert_eq!(line(Some(b"k"), None), "k\t\n");
         assert_eq!(line(Some(b""), Some(b"")), "\t\n");
         assert_eq!(line(None, None), "\n");
+    }
+
+    #[test]
+    fn a_row_has_the_columns_asked_for_and_what_is_no_object_is_refused() {
+        let csv = |columns: &[&str], delimiter: &str| {
+            let columns = columns.iter().map(|name| (*name).to_owned()).collect();
+            Format::Csv(CsvFormat { columns, delimiter: delimiter.to_owned(), ..CsvFormat::default() })
+        };
+        let value = br#"{"a": "x", "b": null, "c": [1, "y"], "d": true, "e": "q\"\n"}"#;
+        assert_eq!(written(csv(&["e", "a", "b", "z", "c", "d"], ","), None, Some(value), &[]), "\"q\"\"\n\",x,,,\"[1,\"\"y\"\"]\",true\n");
+        assert_eq!(written(csv(&["d", "a"], "\t"), Some(b"key"), Some(value), &[]), "true\tx\n");
+        assert_eq!(written(csv(&["b"], ","), None, Some(value), &[]), "\"\"\n", "a row of one empty field is no empty line");
+        assert_eq!(head(&csv(&["a", "b c"], ";")), b"a;b c\n");
+        for refused in [None, Some(&b"[1]"[..]), Some(b"text")] {
+            let mut batch = Batch::default();
+            batch.push(RowRef { key: None, value: refused, timestamp: 5, origin: Origin { split: 0, offset: 0 } });
+            let error = encode(&batch, &csv(&["a"], ","), &mut Vec::new()).unwrap_err();
+            assert!(error.to_string().contains("a CSV sink takes JSON objects"), "{error}");
+        }
     }
 
     #[test]

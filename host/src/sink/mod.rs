@@ -125,13 +125,13 @@ impl LocalSink {
             SinkConnector::File(sink) => {
                 let path = base_dir.join(&sink.path);
                 let (file, bytes) = open_file(&path, start)?;
-                (Target::File { file, path }, sink.format, bytes)
+                (Target::File { file, path }, sink.format.clone(), bytes)
             }
             SinkConnector::Stdout(sink) => {
                 // The bare descriptor, past the standard library's buffer, so that a batch is one write.
                 let out = io::stdout().as_fd().try_clone_to_owned();
                 let out = out.map_err(|source| Error::Open { path: PathBuf::from(STDOUT), source })?;
-                (Target::Stdout(File::from(out)), sink.format, 0)
+                (Target::Stdout(File::from(out)), sink.format.clone(), 0)
             }
             SinkConnector::Blackhole(_) => (Target::Blackhole, Format::Lines, 0),
             SinkConnector::Kafka(_) => return Err(Error::NotLocal),
@@ -157,9 +157,14 @@ impl LocalSink {
         };
         let mut buffer = lock(&self.spare).pop().unwrap_or_default();
         buffer.clear();
-        format::encode(batch, self.format, &mut buffer).map_err(|source| self.failed(source))?;
+        format::encode(batch, &self.format, &mut buffer).map_err(|source| self.failed(source))?;
         {
             let mut written = lock(&self.written);
+            if written.bytes == 0 {
+                let head = format::head(&self.format);
+                file.write_all(&head).map_err(|source| self.failed(source))?;
+                written.add(head.len(), 0);
+            }
             file.write_all(&buffer).map_err(|source| self.failed(source))?;
             written.add(buffer.len(), batch.len());
         }
@@ -211,6 +216,15 @@ impl Written {
 /// What these locks guard is whole between any two statements, so a panic elsewhere spoils nothing.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A batch as a file of CSV, for the test of its reader.
+#[cfg(test)]
+pub(crate) fn csv_text(batch: &Batch, format: &weir_spec::CsvFormat) -> Vec<u8> {
+    let format = Format::Csv(format.clone());
+    let mut text = format::head(&format);
+    format::encode(batch, &format, &mut text).unwrap_or_default();
+    text
 }
 
 /// Opens a file for appending and brings it to the length it should start with, which is returned.

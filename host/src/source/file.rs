@@ -4,9 +4,10 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use weir_spec::Format;
+use weir_spec::{CsvFormat, Format};
 
-use super::lines::{CHUNK, LineReader, Refill};
+use super::csv::{NextRow, RowError, Rows};
+use super::lines::{CHUNK, LineReader, Lines, Refill};
 use super::{Error, FetchLimits, Fetched};
 use crate::record::Batch;
 
@@ -20,7 +21,7 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    pub(super) fn open(path: &Path, format: Format, split: u32, start: u64) -> Result<Self, Error> {
+    pub(super) fn open(path: &Path, format: &Format, split: u32, start: u64) -> Result<Self, Error> {
         let name = path.display().to_string();
         let failed = |source| Error::Open { path: name.clone(), source };
         // Asked before it is opened, because opening a named pipe waits for its writer.
@@ -32,8 +33,12 @@ impl FileSource {
             return Err(Error::Shorter { path: name, length: metadata.len(), position: start });
         }
         let mut file = File::open(path).map_err(failed)?;
+        let header = match format {
+            Format::Csv(csv) if start > 0 => read_header(&mut file, &name, csv)?,
+            _ => None,
+        };
         file.seek(SeekFrom::Start(start)).map_err(failed)?;
-        Ok(Self { file, path: name, start, reader: LineReader::new(start, format, split) })
+        Ok(Self { file, reader: LineReader::new(start, format, split, header.as_ref()), path: name, start })
     }
 
     pub(super) fn fetch(&mut self, limits: FetchLimits, into: &mut Batch) -> Result<Fetched, Error> {
@@ -70,4 +75,19 @@ impl FileSource {
             read.consume(used);
         }
     }
+}
+
+/// The names of the columns, which an earlier run has read; none where the job file has them.
+fn read_header(file: &mut File, path: &str, format: &CsvFormat) -> Result<Option<Rows>, Error> {
+    let (mut rows, mut lines) = (Rows::new(format), Lines::new(0));
+    while rows.wants_header() {
+        match rows.next_row(&mut lines, 0, 0, &mut Batch::default()) {
+            Ok(NextRow::Unknown) => lines.read(file).map_err(|source| Error::Read { path: path.to_owned(), source })?,
+            Ok(NextRow::Header | NextRow::Record) => {}
+            Ok(NextRow::End) => return Ok(None),
+            Err(RowError::TooLong { offset }) => return Err(Error::LongLine { path: path.to_owned(), offset }),
+            Err(RowError::Malformed { line, offset, reason }) => return Err(Error::Record { path: path.to_owned(), line, offset, reason }),
+        }
+    }
+    Ok(Some(rows))
 }

@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use memchr::memchr;
 use weir_spec::Format;
 
+use super::csv::{NextRow, RowError, Rows};
 use super::{Error, Fetched, ndjson};
 use crate::clock;
 use crate::record::{Batch, Origin, RowRef};
@@ -79,6 +80,28 @@ impl Lines {
         self.finished = true;
     }
 
+    /// Offset of the first byte that was not handed out.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The bytes at hand that were not handed out.
+    pub(super) fn unread(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Whether no more bytes come.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// So many of the unread bytes are handed out.
+    pub(super) fn consume(&mut self, bytes: usize) {
+        self.start += bytes;
+        self.searched = self.start;
+        self.offset += bytes as u64;
+    }
+
     /// The next line. The error is the offset of a line longer than [`MAX_LINE`].
     fn next_line(&mut self) -> Result<Next<'_>, u64> {
         let (line_end, next) = match memchr(b'\n', &self.buffer[self.searched..self.end]) {
@@ -125,16 +148,30 @@ pub(super) enum Refill {
     NotYet,
 }
 
-/// Records from lines.
+/// How bytes become records.
+enum Decoder {
+    Lines,
+    Ndjson,
+    Csv(Box<Rows>),
+}
+
+/// Records from lines, or from rows of CSV.
 pub(super) struct LineReader {
     lines: Lines,
-    format: Format,
+    decoder: Decoder,
     split: u32,
 }
 
 impl LineReader {
-    pub(super) fn new(offset: u64, format: Format, split: u32) -> Self {
-        Self { lines: Lines::new(offset), format, split }
+    /// Of a stream whose first byte to come has this offset. For CSV, `header` is what has read the stream's beginning, if
+    /// that is not where it is read from.
+    pub(super) fn new(offset: u64, format: &Format, split: u32, header: Option<&Rows>) -> Self {
+        let decoder = match format {
+            Format::Lines => Decoder::Lines,
+            Format::Ndjson => Decoder::Ndjson,
+            Format::Csv(csv) => Decoder::Csv(Box::new(header.map_or_else(|| Rows::new(csv), |header| Rows::behind_header(csv, header)))),
+        };
+        Self { lines: Lines::new(offset), decoder, split }
     }
 
     /// Byte offset of the next line.
@@ -156,15 +193,10 @@ impl LineReader {
             if limits.reached(fetched, into.data_len() - bytes_before) {
                 return Ok(Fetched::Records(fetched));
             }
-            match self.lines.next_line().map_err(|offset| Error::LongLine { path: path.to_owned(), offset })? {
-                Next::Line(line) => push(&line, self.format, self.split, now, into).map_err(|reason| Error::Record {
-                    path: path.to_owned(),
-                    line: line.number,
-                    offset: line.offset,
-                    reason,
-                })?,
-                Next::End => return Ok(if fetched > 0 { Fetched::Records(fetched) } else { Fetched::End }),
-                Next::Unknown => match refill(&mut self.lines)? {
+            match self.next(path, now, into)? {
+                Found::Record => {}
+                Found::End => return Ok(if fetched > 0 { Fetched::Records(fetched) } else { Fetched::End }),
+                Found::Unknown => match refill(&mut self.lines)? {
                     Refill::Done => {}
                     Refill::NotYet if fetched > 0 => return Ok(Fetched::Records(fetched)),
                     Refill::NotYet => return Ok(Fetched::Idle),
@@ -172,28 +204,54 @@ impl LineReader {
             }
         }
     }
+
+    fn next(&mut self, path: &str, now: i64, into: &mut Batch) -> Result<Found, Error> {
+        let path = || path.to_owned();
+        let is_ndjson = matches!(self.decoder, Decoder::Ndjson);
+        if let Decoder::Csv(rows) = &mut self.decoder {
+            return match rows.next_row(&mut self.lines, self.split, now, into) {
+                Ok(NextRow::Record | NextRow::Header) => Ok(Found::Record),
+                Ok(NextRow::Unknown) => Ok(Found::Unknown),
+                Ok(NextRow::End) => Ok(Found::End),
+                Err(RowError::TooLong { offset }) => Err(Error::LongLine { path: path(), offset }),
+                Err(RowError::Malformed { line, offset, reason }) => Err(Error::Record { path: path(), line, offset, reason }),
+            };
+        }
+        match self.lines.next_line().map_err(|offset| Error::LongLine { path: path(), offset })? {
+            Next::Line(line) => match push(&line, is_ndjson, self.split, now, into) {
+                Ok(()) => Ok(Found::Record),
+                Err(reason) => Err(Error::Record { path: path(), line: line.number, offset: line.offset, reason }),
+            },
+            Next::End => Ok(Found::End),
+            Next::Unknown => Ok(Found::Unknown),
+        }
+    }
+}
+
+/// What a stream had next.
+enum Found {
+    /// A record, or a header.
+    Record,
+    /// More bytes have to come first.
+    Unknown,
+    End,
 }
 
 /// Appends the record of a line; the error says why it is none.
 #[inline]
-fn push(line: &Line<'_>, format: Format, split: u32, now: i64, into: &mut Batch) -> Result<(), String> {
+fn push(line: &Line<'_>, is_ndjson: bool, split: u32, now: i64, into: &mut Batch) -> Result<(), String> {
     let origin = Origin { split, offset: line.offset as i64 };
-    match format {
-        Format::Lines => into.push(RowRef { key: None, value: Some(line.bytes), timestamp: now, origin }),
-        Format::Ndjson => {
-            let envelope = ndjson::parse(line.bytes)?;
-            let row = RowRef {
-                key: envelope.key.as_deref(),
-                value: envelope.value.as_deref(),
-                timestamp: envelope.timestamp.unwrap_or(now),
-                origin,
-            };
-            if envelope.headers.is_empty() {
-                into.push(row);
-            } else {
-                into.push_with_headers(row, envelope.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref())));
-            }
-        }
+    if !is_ndjson {
+        into.push(RowRef { key: None, value: Some(line.bytes), timestamp: now, origin });
+        return Ok(());
+    }
+    let envelope = ndjson::parse(line.bytes)?;
+    let row =
+        RowRef { key: envelope.key.as_deref(), value: envelope.value.as_deref(), timestamp: envelope.timestamp.unwrap_or(now), origin };
+    if envelope.headers.is_empty() {
+        into.push(row);
+    } else {
+        into.push_with_headers(row, envelope.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref())));
     }
     Ok(())
 }

@@ -8,6 +8,7 @@
 //! - It is one split.
 //! - It allocates nothing per record, except for NDJSON with escapes, base64 or headers.
 
+mod csv;
 mod file;
 mod generator;
 mod lines;
@@ -156,8 +157,8 @@ impl LocalSource {
     pub fn open(connector: SourceConnector<'_>, base_dir: &Path, split: u32, position: i64, waker: Thread) -> Result<Self, Error> {
         let start = u64::try_from(position).map_err(|_| Error::Position { split, position })?;
         Ok(match connector {
-            SourceConnector::File(file) => Self::File(FileSource::open(&base_dir.join(&file.path), file.format, split, start)?),
-            SourceConnector::Stdin(stdin) => Self::Stdin(StdinSource::open(stdin.format, split, waker)?),
+            SourceConnector::File(file) => Self::File(FileSource::open(&base_dir.join(&file.path), &file.format, split, start)?),
+            SourceConnector::Stdin(stdin) => Self::Stdin(StdinSource::open(&stdin.format, split, waker)?),
             SourceConnector::Generator(generator) => Self::Generator(Generator::new(generator, split, start)),
             SourceConnector::Kafka(_) => return Err(Error::NotLocal { split }),
         })

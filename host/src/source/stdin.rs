@@ -30,14 +30,14 @@ pub struct StdinSource {
 }
 
 impl StdinSource {
-    pub(super) fn open(format: Format, split: u32, waker: Thread) -> Result<Self, Error> {
+    pub(super) fn open(format: &Format, split: u32, waker: Thread) -> Result<Self, Error> {
         // The bare descriptor, past the standard library's buffer: chunks are buffers already.
         let input = io::stdin().as_fd().try_clone_to_owned().map_err(|source| Error::Open { path: NAME.to_owned(), source })?;
         Self::spawn(File::from(input), format, split, waker)
     }
 
     /// Reads from any input.
-    pub(super) fn spawn(input: impl Read + Send + 'static, format: Format, split: u32, waker: Thread) -> Result<Self, Error> {
+    pub(super) fn spawn(input: impl Read + Send + 'static, format: &Format, split: u32, waker: Thread) -> Result<Self, Error> {
         let (sender, chunks) = bounded(AHEAD);
         thread::Builder::new()
             .name("weir-stdin".to_owned())
@@ -48,7 +48,7 @@ impl StdinSource {
                 waker.unpark();
             })
             .map_err(|source| Error::Thread { source })?;
-        Ok(Self { chunks, reader: LineReader::new(0, format, split) })
+        Ok(Self { chunks, reader: LineReader::new(0, format, split, None) })
     }
 
     pub(super) fn fetch(&mut self, limits: FetchLimits, into: &mut Batch) -> Result<Fetched, Error> {

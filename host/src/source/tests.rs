@@ -134,7 +134,7 @@ fn a_line_that_is_no_envelope_is_named_by_file_line_and_offset_also_after_a_resu
 
 fn piped(format: Format) -> (PipeWriter, LocalSource) {
     let (reader, writer) = std::io::pipe().unwrap();
-    (writer, LocalSource::Stdin(StdinSource::spawn(reader, format, 4, thread::current()).unwrap()))
+    (writer, LocalSource::Stdin(StdinSource::spawn(reader, &format, 4, thread::current()).unwrap()))
 }
 
 /// Fetches as a worker does: waits for the waker when there is nothing.
@@ -188,7 +188,7 @@ fn input_that_fails_or_is_no_record_is_an_error_and_not_an_end() {
             Ok(bytes.len())
         }
     }
-    let open = |bytes, format| LocalSource::Stdin(StdinSource::spawn(Failing(Some(bytes)), format, 0, thread::current()).unwrap());
+    let open = |bytes, format| LocalSource::Stdin(StdinSource::spawn(Failing(Some(bytes)), &format, 0, thread::current()).unwrap());
     let mut batch = Batch::default();
     let mut source = open(b"one\n", Format::Lines);
     let error = loop {

@@ -9,7 +9,7 @@ use crate::problem::{FieldPath, Problem, quote};
 use crate::properties::{Properties, Property, is_secret, owned};
 use crate::quantity::Duration;
 use crate::sink::{KafkaSink, SinkConnector, TopicFrom};
-use crate::source::{GeneratorSource, KafkaSource, SourceConnector, StartPosition, Template};
+use crate::source::{CsvFormat, Format, GeneratorSource, KafkaSource, SourceConnector, StartPosition, Template};
 
 const SOURCES: [&str; 4] = ["kafka", "file", "stdin", "generator"];
 const SINKS: [&str; 4] = ["kafka", "file", "stdout", "blackhole"];
@@ -67,8 +67,10 @@ impl Findings {
             SourceConnector::Kafka(kafka) => self.kafka_source(path, id, kafka, taken),
             SourceConnector::File(file) => {
                 self.not_empty(&path.field("path"), file.path.as_os_str().is_empty(), "name the file to read");
+                self.source_format(path, &file.format);
             }
-            SourceConnector::Stdin(_) => {
+            SourceConnector::Stdin(stdin) => {
+                self.source_format(path, &stdin.format);
                 if let Some(other) = taken.stdin.replace(id) {
                     let message = format!("standard input is already read by {}", quote(other));
                     self.add(Problem::new(path.clone(), message).help("take that source as input instead"));
@@ -154,8 +156,40 @@ impl Findings {
                     let message = format!("this file is already written by {}", quote(other));
                     self.add(Problem::new(at, message).help("give one sink both inputs, or write to another file"));
                 }
+                self.sink_format(path, &file.format);
             }
-            SinkConnector::Stdout(_) | SinkConnector::Blackhole(_) => {}
+            SinkConnector::Stdout(stdout) => self.sink_format(path, &stdout.format),
+            SinkConnector::Blackhole(_) => {}
+        }
+    }
+
+    fn source_format(&mut self, path: &FieldPath, format: &Format) {
+        let Format::Csv(csv) = format else { return };
+        let at = path.field("format").field("csv");
+        let nameless = !csv.header && csv.columns.is_empty();
+        self.not_empty(&at.field("columns"), nameless, "name the columns, or let the first row do it, by `header: true`");
+        self.csv(&at, csv);
+    }
+
+    fn sink_format(&mut self, path: &FieldPath, format: &Format) {
+        let Format::Csv(csv) = format else { return };
+        let at = path.field("format").field("csv");
+        self.not_empty(&at.field("columns"), csv.columns.is_empty(), "name the columns to write");
+        self.csv(&at, csv);
+    }
+
+    fn csv(&mut self, at: &FieldPath, csv: &CsvFormat) {
+        let columns = at.field("columns");
+        for (index, name) in csv.columns.iter().enumerate() {
+            if csv.columns.iter().take(index).any(|other| other == name) {
+                let problem = Problem::new(columns.index(index), format!("{} stands there twice", quote(name)));
+                self.add(problem.help("name each column once"));
+            }
+        }
+        let admitted = |byte: &u8| byte.is_ascii() && !matches!(byte, b'"' | b'\r' | b'\n');
+        if !matches!(csv.delimiter.as_bytes(), [byte] if admitted(byte)) {
+            let problem = Problem::new(at.field("delimiter"), format!("{} is no delimiter", quote(&csv.delimiter)));
+            self.add(problem.help("use one ASCII character, such as `,`, `;` or a tab, and no quote or line feed"));
         }
     }
 

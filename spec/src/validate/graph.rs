@@ -7,6 +7,8 @@ use super::Findings;
 use crate::job::JobSpec;
 use crate::operator::{InputRef, OnError, Operator};
 use crate::problem::{FieldPath, Problem, did_you_mean, quote};
+use crate::sink::Sink;
+use crate::source::Format;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Role {
@@ -49,6 +51,12 @@ fn nodes<'a>(spec: &'a JobSpec, path: &FieldPath) -> Vec<(&'a str, Role, FieldPa
         .chain(operators.map(|(index, id)| (id, Role::Operator, path.field("operators").index(index))))
         .chain(sinks.map(|(index, id)| (id, Role::Sink, path.field("sinks").index(index))))
         .collect()
+}
+
+fn is_csv(sink: &Sink) -> bool {
+    let of_file = sink.file.as_ref().map(|file| &file.format);
+    let format = of_file.or_else(|| sink.stdout.as_ref().map(|stdout| &stdout.format));
+    matches!(format, Some(Format::Csv(_)))
 }
 
 fn dead_letters(spec: &JobSpec) -> impl Iterator<Item = &str> {
@@ -95,8 +103,12 @@ impl Findings {
             if let OnError::DeadLetter(sink) = &operator.on_error {
                 let at = at.field("onError").field("deadLetter");
                 self.dead_letter(&at, sink, graph);
-                let target = spec.sinks.iter().find(|s| s.id == *sink).and_then(|s| s.kafka.as_ref());
-                if target.is_some_and(|kafka| kafka.topic_from.is_some()) {
+                let target = spec.sinks.iter().find(|s| s.id == *sink);
+                if target.is_some_and(is_csv) {
+                    let message = format!("{} writes CSV, and the value of a dead letter may be anything", quote(sink));
+                    self.add(Problem::new(at.clone(), message).help("send dead letters to a sink with `format: ndjson`"));
+                }
+                if target.and_then(|target| target.kafka.as_ref()).is_some_and(|kafka| kafka.topic_from.is_some()) {
                     let message = format!("{} lets each record choose its topic, and a dead letter may choose none", quote(sink));
                     self.add(Problem::new(at, message).help("send dead letters to a sink with one `topic`"));
                 }

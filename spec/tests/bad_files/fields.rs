@@ -39,7 +39,7 @@ job.yaml:14:32: spec.operators[1].limits.outputRecords: must be at least 1
         name: "a file sink of an unknown format",
         edits: &[("format: ndjson", "format: json")],
         refusal: r"job.yaml:22:37: spec.sinks[1].file.format: unknown value `json`
-  valid: lines, ndjson",
+  valid: lines, ndjson, csv",
     },
     Case {
         name: "a sink without a name",
@@ -69,7 +69,7 @@ job.yaml:14:32: spec.operators[1].limits.outputRecords: must be at least 1
         name: "standard output of an unknown format",
         edits: &[("kafka: {brokers: \"localhost:9092\", topic: counts}", "stdout: {format: xml}")],
         refusal: r"job.yaml:20:16: spec.sinks[0].stdout.format: unknown value `xml`
-  valid: lines, ndjson",
+  valid: lines, ndjson, csv",
     },
     Case {
         name: "a file source without a path",
@@ -87,7 +87,7 @@ job.yaml:14:32: spec.operators[1].limits.outputRecords: must be at least 1
         name: "a file source of an unknown format",
         edits: &[("kafka: {brokers: \"localhost:9092\", topics: [lines]}", "file: {path: in, format: parquet}")],
         refusal: r"job.yaml:7:24: spec.sources[0].file.format: unknown value `parquet`
-  valid: lines, ndjson",
+  valid: lines, ndjson, csv",
     },
     Case {
         name: "a generator that counts down",
@@ -119,7 +119,7 @@ job.yaml:11:16: spec.operators[0].inputs[0]: no source or operator has the id `l
         name: "standard input of an unknown format",
         edits: &[("kafka: {brokers: \"localhost:9092\", topics: [lines]}", "stdin: {format: avro}")],
         refusal: r"job.yaml:7:15: spec.sources[0].stdin.format: unknown value `avro`
-  valid: lines, ndjson",
+  valid: lines, ndjson, csv",
     },
     Case {
         name: "a sink without a topic",
@@ -170,5 +170,86 @@ job.yaml:20:75: spec.sinks[0].kafka.topicFrom.json: must not be empty
         edits: &[("topic: counts}", "topics: [a], topicFrom: {key: x}}")],
         refusal: r"job.yaml:20:55: spec.sinks[0].kafka.topicFrom: unknown value `key`
   valid: header, json",
+    },
+    Case {
+        name: "CSV files without columns",
+        edits: &[
+            ("kafka: {brokers: \"localhost:9092\", topics: [lines]}", "file: {path: in, format: {csv: {header: false}}}"),
+            ("kafka: {brokers: \"localhost:9092\", topic: counts}", "file: {path: out, format: {csv: {}}}"),
+        ],
+        refusal: r"job.yaml:7:33: spec.sources[0].file.format.csv.columns: must not be empty
+  help: name the columns, or let the first row do it, by `header: true`
+job.yaml:20:34: spec.sinks[0].file.format.csv.columns: must not be empty
+  help: name the columns to write",
+    },
+    Case {
+        name: "CSV files with a column twice and no delimiter",
+        edits: &[
+            (
+                "kafka: {brokers: \"localhost:9092\", topics: [lines]}",
+                "file: {path: in, format: {csv: {columns: [a, a], delimiter: \"\"}}}",
+            ),
+            ("kafka: {brokers: \"localhost:9092\", topic: counts}", "file: {path: out, format: {csv: {columns: [a], delimiter: ab}}}"),
+        ],
+        refusal: r"job.yaml:7:52: spec.sources[0].file.format.csv.columns[1]: `a` stands there twice
+  help: name each column once
+job.yaml:7:56: spec.sources[0].file.format.csv.delimiter: `` is no delimiter
+  help: use one ASCII character, such as `,`, `;` or a tab, and no quote or line feed
+job.yaml:20:54: spec.sinks[0].file.format.csv.delimiter: `ab` is no delimiter
+  help: use one ASCII character, such as `,`, `;` or a tab, and no quote or line feed",
+    },
+    Case {
+        name: "a CSV source of files with a word for a header",
+        edits: &[("kafka: {brokers: \"localhost:9092\", topics: [lines]}", "file: {path: in, format: {csv: {header: maybe}}}")],
+        refusal: r"job.yaml:7:39: spec.sources[0].file.format.csv.header: expected a boolean, found a string
+  found: `maybe`",
+    },
+    Case {
+        name: "a CSV sink of files with a word for a header",
+        edits: &[("kafka: {brokers: \"localhost:9092\", topic: counts}", "file: {path: out, format: {csv: {header: maybe}}}")],
+        refusal: r"job.yaml:20:40: spec.sinks[0].file.format.csv.header: expected a boolean, found a string
+  found: `maybe`",
+    },
+    Case {
+        name: "CSV streams without columns",
+        edits: &[
+            ("kafka: {brokers: \"localhost:9092\", topics: [lines]}", "stdin: {format: {csv: {header: false}}}"),
+            ("kafka: {brokers: \"localhost:9092\", topic: counts}", "stdout: {format: {csv: {}}}"),
+        ],
+        refusal: r"job.yaml:7:24: spec.sources[0].stdin.format.csv.columns: must not be empty
+  help: name the columns, or let the first row do it, by `header: true`
+job.yaml:20:25: spec.sinks[0].stdout.format.csv.columns: must not be empty
+  help: name the columns to write",
+    },
+    Case {
+        name: "CSV streams with a column twice and no delimiter",
+        edits: &[
+            ("kafka: {brokers: \"localhost:9092\", topics: [lines]}", "stdin: {format: {csv: {columns: [a, a], delimiter: \"\"}}}"),
+            ("kafka: {brokers: \"localhost:9092\", topic: counts}", "stdout: {format: {csv: {columns: [a], delimiter: ab}}}"),
+        ],
+        refusal: r"job.yaml:7:43: spec.sources[0].stdin.format.csv.columns[1]: `a` stands there twice
+  help: name each column once
+job.yaml:7:47: spec.sources[0].stdin.format.csv.delimiter: `` is no delimiter
+  help: use one ASCII character, such as `,`, `;` or a tab, and no quote or line feed
+job.yaml:20:45: spec.sinks[0].stdout.format.csv.delimiter: `ab` is no delimiter
+  help: use one ASCII character, such as `,`, `;` or a tab, and no quote or line feed",
+    },
+    Case {
+        name: "a CSV source of streams with a word for a header",
+        edits: &[("kafka: {brokers: \"localhost:9092\", topics: [lines]}", "stdin: {format: {csv: {header: maybe}}}")],
+        refusal: r"job.yaml:7:30: spec.sources[0].stdin.format.csv.header: expected a boolean, found a string
+  found: `maybe`",
+    },
+    Case {
+        name: "a CSV sink of streams with a word for a header",
+        edits: &[("kafka: {brokers: \"localhost:9092\", topic: counts}", "stdout: {format: {csv: {header: maybe}}}")],
+        refusal: r"job.yaml:20:31: spec.sinks[0].stdout.format.csv.header: expected a boolean, found a string
+  found: `maybe`",
+    },
+    Case {
+        name: "dead letters as CSV",
+        edits: &[("format: ndjson", "format: {csv: {columns: [a]}}")],
+        refusal: r"job.yaml:16:17: spec.operators[1].onError.deadLetter: `poison` writes CSV, and the value of a dead letter may be anything
+  help: send dead letters to a sink with `format: ndjson`",
     },
 ];
