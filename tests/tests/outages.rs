@@ -116,6 +116,26 @@ fn a_broker_that_does_not_come_ends_the_job_after_the_configured_time_with_its_a
 }
 
 #[test]
+fn a_job_that_waits_for_its_broker_stops_when_it_is_told_to_and_says_little_meanwhile() {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    drop(socket);
+    let job = Job::new("waiting").source("in", json!({ "kafka": { "brokers": address, "topics": ["in"] } })).sink(
+        "out",
+        &["in"],
+        json!({ "kafka": { "brokers": address, "topic": "out" } }),
+    );
+    let folder = Folder::new();
+    let mut run = folder.start(&job, &[]);
+    wait::until("a broker is missed", DEADLINE, || run.stderr().contains(&address));
+    run.terminate();
+    let outcome = run.wait(Duration::from_secs(10)).expect(code::OK).expect_named(&["nothing to commit"]);
+    // Each client says each thing once.
+    let lines = outcome.stderr.lines().filter(|line| line.contains(&address)).count();
+    assert!(lines < 20 && !outcome.stderr.contains(" ERROR "), "{lines} lines: {}", outcome.stderr);
+}
+
+#[test]
 fn a_missing_topic_and_one_that_may_not_be_used_end_the_job_at_once_by_name() {
     let broker = Broker::with_properties(ACLS);
     let (input, counts) = (broker.topic("in", 2), broker.topic("out", 2));

@@ -26,6 +26,9 @@ const REDRAW: Duration = Duration::from_millis(250);
 /// Between two progress events in the log.
 const LOG: Duration = Duration::from_secs(10);
 
+/// A job that has not begun to read is given this long to see that it is to stop.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Set once, when the components are loaded.
 type Metrics = Arc<OnceLock<Arc<JobMetrics>>>;
 
@@ -160,21 +163,27 @@ impl Watch {
     /// Passes signals on and shows progress until the job has ended.
     fn until_end(&self, events: &Receiver<Event>, thread: JoinHandle<()>) -> Result<ExitCode, Failure> {
         let mut meter = Meter::default();
-        let mut stopping = false;
+        let mut stopping: Option<Instant> = None;
         let mut logged = self.begun;
         loop {
             match events.recv_timeout(REDRAW) {
-                Ok(Event::Signal) if stopping || self.metrics.get().is_none() => {
+                Ok(Event::Signal) if stopping.is_some() || self.metrics.get().is_none() => {
                     self.voice.terminal.status("");
                     self.traces.abandon();
                     return Ok(ExitCode::from(INTERRUPTED));
                 }
                 Ok(Event::Signal) => {
-                    stopping = true;
+                    stopping = Some(Instant::now());
                     self.control.stop();
                     self.voice.say("stopping after what is under way; a second signal ends at once");
                 }
                 Ok(Event::Ended(result)) => return self.end(result),
+                Err(RecvTimeoutError::Timeout) if !thread.is_finished() && self.has_nothing_to_drain(stopping) => {
+                    self.voice.terminal.status("");
+                    self.traces.abandon();
+                    self.voice.say("stopped; the job was waiting to begin, so there was nothing to commit");
+                    return Ok(ExitCode::SUCCESS);
+                }
                 Err(RecvTimeoutError::Timeout) if !thread.is_finished() => self.progress(&mut meter, &mut logged),
                 // The thread's last word may have come between the time-out and the question.
                 Err(_) => match events.try_recv() {
@@ -187,6 +196,12 @@ impl Watch {
                 },
             }
         }
+    }
+
+    /// Whether the job was told to stop and has nothing under way: it waits for a broker, in a call that may take long.
+    fn has_nothing_to_drain(&self, stopping: Option<Instant>) -> bool {
+        let is_ready = self.metrics.get().is_some_and(|m| m.snapshot().ready);
+        stopping.is_some_and(|since| since.elapsed() > PATIENCE) && !is_ready
     }
 
     fn progress(&self, meter: &mut Meter, logged: &mut Instant) {

@@ -81,6 +81,9 @@ pub enum Error {
         /// The other.
         second: String,
     },
+    /// The state folder cannot be made.
+    #[error("{0}. The job keeps its state there; `spec.checkpoint.path` names another folder")]
+    StateFolder(#[source] checkpoint::Error),
     /// The start was refused.
     #[error("refused to start: {0}")]
     Refused(#[from] checkpoint::Refusal),
@@ -139,6 +142,7 @@ impl Error {
             | Self::Secret(_) => Kind::BadJob,
             Self::StartPosition { .. } | Self::TopicTwice { .. } => Kind::BadJob,
             Self::NoTopic { .. } => Kind::World,
+            Self::StateFolder(error) => of_checkpoint(error),
             Self::Refused(_) => Kind::Refused,
             Self::GaveUp { .. } => Kind::World,
             Self::Run(error) => match error {

@@ -210,7 +210,7 @@ fn facts(loaded: &Loaded) -> ComponentFacts {
 pub fn run(prepared: &Prepared, control: &Arc<Control>) -> Result<Summary, Error> {
     let dir = prepared.state_dir();
     // Makes the folder, too, in which the lock lies.
-    Store::open_folder(&dir.join(CHECKPOINTS))?;
+    Store::open_folder(&dir.join(CHECKPOINTS)).map_err(Error::StateFolder)?;
     let _lock = FolderLock::acquire(&dir)?;
     let requests = Requests::open(&dir)?;
     requests.clear()?;

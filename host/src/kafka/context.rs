@@ -1,6 +1,8 @@
 //! What librdkafka tells a client outside of calls: logs, errors, failed deliveries.
 
 use super::error::Error;
+use crate::clock;
+use crate::log_limit::Repeats;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
@@ -28,6 +30,7 @@ const REFUSED: [RDKafkaErrorCode; 6] = [
 pub(super) struct Context {
     errors: Mutex<VecDeque<Error>>,
     undelivered: Mutex<Option<Error>>,
+    said: Mutex<Repeats>,
 }
 
 impl Context {
@@ -53,14 +56,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ClientContext for Context {
+    /// What librdkafka calls an error it gets over by itself, such as a broker that is away; what it does not comes as an
+    /// error of a call.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let Some(left_out) = lock(&self.said).admit(message, clock::monotonic()) else { return };
+        let left_out = (left_out > 0).then_some(left_out);
         match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-                tracing::error!(facility, "{message}");
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(facility, left_out, "{message}");
             }
-            RDKafkaLogLevel::Warning => tracing::warn!(facility, "{message}"),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(facility, "{message}"),
-            RDKafkaLogLevel::Debug => tracing::debug!(facility, "{message}"),
+            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => tracing::warn!(facility, left_out, "{message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(facility, left_out, "{message}"),
+            RDKafkaLogLevel::Debug => tracing::debug!(facility, left_out, "{message}"),
         }
     }
 

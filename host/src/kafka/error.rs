@@ -28,7 +28,9 @@ pub enum Error {
         topic: String,
     },
     /// The cluster has no such topic.
-    #[error("topic `{topic}` does not exist")]
+    #[error(
+        "topic `{topic}` does not exist on the cluster that was asked: make it by `weir topics create {topic} --partitions N`, or mend its name"
+    )]
     MissingTopic {
         /// The topic.
         topic: String,
