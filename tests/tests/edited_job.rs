@@ -126,7 +126,7 @@ fn state_is_listed_read_and_dumped_without_the_job() {
         .expect(code::BAD_JOB)
         .expect_named(&["no operator sum has state; these have: count"]);
     weir(&["dump", "job.yaml", "--epoch", "9999"]).expect(code::BAD_JOB).expect_named(&["there is no checkpoint of epoch 9999; there are"]);
-    weir(&["list", "absent"]).expect(code::WORLD).expect_named(&["absent"]);
+    weir(&["list", "absent"]).expect(code::BAD_JOB).expect_named(&["absent"]);
 }
 
 #[test]
