@@ -145,6 +145,16 @@ fn a_guest_that_misbehaves_in_init_is_refused_before_anything_is_read() {
     }
 }
 
+#[test]
+fn a_guest_that_declares_by_time_and_chance_declares_the_same_in_every_instance() {
+    let folder = folder();
+    let job = job("by-chance", "by-chance").runtime(json!({ "workers": 4, "batchRecords": 1 }));
+    for arguments in [&[][..], &["--fresh", "--fresh-instance-per-batch"]] {
+        folder.run(&job, arguments, DEADLINE).expect(code::OK);
+        assert_eq!(read(&folder, "out").len(), RECORDS);
+    }
+}
+
 /// The component of an example guest with a name in it replaced by one of the same length.
 fn forged(folder: &Folder, guest: &str, name: &str, by: &str) -> Value {
     assert_eq!(name.len(), by.len());

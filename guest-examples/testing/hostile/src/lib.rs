@@ -15,8 +15,9 @@ use bindings::exports::weir::operator::process_function::Guest;
 use bindings::weir::operator::columns::{Column, Fault, Headers, KeyedBatch, Output, Processed, StateChange};
 use bindings::weir::operator::{declare, log, map_state, metrics};
 use std::cell::RefCell;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 thread_local! {
     static TASK: RefCell<String> = const { RefCell::new(String::new()) };
@@ -42,6 +43,11 @@ impl Guest for Hostile {
             "same-series" => {
                 declare::counter("a.b");
                 declare::counter("a-b");
+            }
+            "by-chance" => {
+                let chance = RandomState::new().build_hasher().finish();
+                let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+                declare::counter(&format!("counter-{chance}-{time}"));
             }
             _ => {}
         }
