@@ -4,7 +4,7 @@
 #
 #   setup.sh            to build
 #   setup.sh --kafka    to build, and to run the demo with Kafka
-#   setup.sh --tests    to build, and to run the tests: with Kafka and Prometheus
+#   setup.sh --tests    to build, and to run the tests: with Kafka, Prometheus and an S3 server
 #   setup.sh --lint     to build, and shellcheck and cargo-deny
 #   setup.sh --guest-routes   to build, and cargo-component
 #
@@ -18,6 +18,7 @@ source scripts/env.sh
 rocksdb_sha256=265c656af5c6502cb8d71db1a74858509f706cc47f1a5b6f603c736d11ce677d
 cargo_deny_version=0.20.2
 cargo_component_version=0.21.1
+versitygw_version=v1.8.0
 
 say() { echo "setup: $*" >&2; }
 die() {
@@ -121,6 +122,21 @@ fetch_prometheus() {
   mv "$scratch/package/usr/bin/prometheus" "$scratch/package/usr/bin/promtool" "$WEIR_CACHE/prometheus/"
 }
 
+# A server of S3 over a folder, for the tests. Its module's caches are not kept.
+versitygw_ready() { [ -x "$WEIR_CACHE/tools/bin/versitygw" ]; }
+
+install_versitygw() {
+  local scratch
+  command -v go > /dev/null || die "no Go here, which the S3 server of the tests is compiled with: install it, then run this again"
+  scratch=$(mktemp -d)
+  # shellcheck disable=SC2064 # the folder of this call
+  trap "rm -rf '$scratch'" EXIT
+  env GOTOOLCHAIN=local GOFLAGS=-modcacherw GOPATH="$scratch/path" GOCACHE="$scratch/cache" GOBIN="$scratch" \
+    go install "github.com/versity/versitygw/cmd/versitygw@$versitygw_version"
+  mkdir -p "$WEIR_CACHE/tools/bin"
+  mv "$scratch/versitygw" "$WEIR_CACHE/tools/bin/versitygw"
+}
+
 # A debug build: it is run a few times a day and compiled on every new machine.
 install_cargo_deny() {
   CARGO_TARGET_DIR=$WEIR_CACHE/tools/target cargo install cargo-deny --version "$cargo_deny_version" --locked \
@@ -143,6 +159,7 @@ cargo_deny_ready() { [ -x "$WEIR_CACHE/tools/bin/cargo-deny" ]; }
 
 need_kafka=no
 need_prometheus=no
+need_s3=no
 need_lint=no
 need_component=no
 for argument in "$@"; do
@@ -151,6 +168,7 @@ for argument in "$@"; do
     --tests)
       need_kafka=yes
       need_prometheus=yes
+      need_s3=yes
       ;;
     --lint) need_lint=yes ;;
     --guest-routes) need_component=yes ;;
@@ -169,6 +187,7 @@ fi
 rocksdb_ready || timed "fetching RocksDB $WEIR_ROCKSDB_VERSION (92 MB)" fetch_rocksdb
 if [ $need_kafka = yes ]; then tests/kafka/kafka.sh fetch; fi
 if [ $need_prometheus = yes ] && ! prometheus_ready; then timed "fetching Prometheus (19 MB)" fetch_prometheus; fi
+if [ $need_s3 = yes ] && ! versitygw_ready; then timed "compiling versitygw $versitygw_version" install_versitygw; fi
 if [ $need_lint = yes ] && ! cargo_deny_ready; then
   timed "compiling cargo-deny $cargo_deny_version" install_cargo_deny
 fi

@@ -10,12 +10,6 @@ pub fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// The wall clock, to be compared with times of files.
-#[must_use]
-pub fn system_now() -> SystemTime {
-    SystemTime::now()
-}
-
 /// A monotonic instant.
 #[must_use]
 pub fn monotonic() -> Instant {

@@ -114,14 +114,49 @@ pub struct Checkpoint {
     /// wait at most for what the process left open, unless the job starts again before. Longer than any outage of the
     /// brokers: what they abort while they start is not always hidden from readers.
     pub transaction_timeout: Duration,
-    /// The folder of checkpoints and local state; `.weir/<name>` when absent.
+    /// The folder of local state, and of checkpoints where no `store` is named; `.weir/<name>` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// Where checkpoints are kept instead: a place that outlives this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<CheckpointStore>,
+}
+
+/// A store of checkpoints that other machines reach, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CheckpointStore {
+    /// S3, or a server that speaks its protocol.
+    pub s3: S3,
+}
+
+/// A place in S3. Credentials come from the environment, under the names that AWS's own tools use (`AWS_ACCESS_KEY_ID`,
+/// `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_WEB_IDENTITY_TOKEN_FILE`), or from the machine's role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct S3 {
+    /// The bucket, which is there already.
+    pub bucket: String,
+    /// What the names of objects begin with, up to their last `/`; the job's name when absent. No two jobs may share it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// The server's URL; `AWS_ENDPOINT_URL`, or else AWS when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// The region; `AWS_REGION`, or else `us-east-1` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
 }
 
 impl Default for Checkpoint {
     fn default() -> Self {
-        Self { interval: Duration::secs(1), dirty_bytes: ByteSize::mib(64), transaction_timeout: Duration::secs(120), path: None }
+        Self {
+            interval: Duration::secs(1),
+            dirty_bytes: ByteSize::mib(64),
+            transaction_timeout: Duration::secs(120),
+            path: None,
+            store: None,
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub mod sink;
 pub mod source;
 mod validate;
 
-pub use job::{ApiVersion, Checkpoint, Job, JobSpec, Kind, Metadata, Runtime};
+pub use job::{ApiVersion, Checkpoint, CheckpointStore, Job, JobSpec, Kind, Metadata, Runtime, S3};
 pub use operator::{InputRef, Key, Limits, OnError, Operator};
 pub use problem::{Error, FieldPath, Position, Problem};
 pub use properties::{Properties, Property, ResolvedProperties, SecretError, SecretRef};

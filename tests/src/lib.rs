@@ -4,6 +4,7 @@
 //!   components; [`job`] writes job files; [`counting`] is one with its output's check; [`cgroup`] is what a container allows.
 //! - [`faults`] kills a job over and over, and judges what comes of it.
 //! - [`proxy`] stands between a job and a broker, and loses and delays what a test asks for.
+//! - [`s3`] is a server for checkpoints of which other machines know.
 //! - [`records`] makes seeded input and compares output; [`model`] computes what is expected, naively and apart from
 //!   the host and the guests.
 //! - [`wait`] waits for conditions.
@@ -28,5 +29,6 @@ pub mod job;
 pub mod model;
 pub mod proxy;
 pub mod records;
+pub mod s3;
 pub mod wait;
 pub mod weir;

@@ -76,8 +76,8 @@ pub struct Run {
     pub fresh: bool,
     /// Start a new run with the state and positions of this savepoint. A run that began with it goes on, so the option may
     /// stay over restarts; with --fresh it begins with it once more
-    #[arg(long, value_name = "FOLDER")]
-    pub from_savepoint: Option<PathBuf>,
+    #[arg(long, value_name = "FOLDER|s3://BUCKET/PREFIX")]
+    pub from_savepoint: Option<String>,
     /// Leave state and positions of the savepoint behind that nothing in the job claims
     #[arg(long, requires = "from_savepoint")]
     pub allow_non_restored_state: bool,
@@ -147,9 +147,9 @@ pub struct Savepoint {
     /// The job file, or the job's state folder
     #[arg(value_name = "JOB.yaml|STATE")]
     pub place: PathBuf,
-    /// The folder to write it into; it is made, or has to be empty
-    #[arg(value_name = "FOLDER")]
-    pub to: PathBuf,
+    /// The place to write it into; a folder is made, or has to be empty
+    #[arg(value_name = "FOLDER|s3://BUCKET/PREFIX")]
+    pub to: String,
     /// Seconds to wait for it
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub timeout: u64,
@@ -169,9 +169,9 @@ pub struct Stop {
     /// The job file, or the job's state folder
     #[arg(value_name = "JOB.yaml|STATE")]
     pub place: PathBuf,
-    /// Take a savepoint of the end into this folder, which is made, or has to be empty
-    #[arg(long, value_name = "FOLDER")]
-    pub savepoint: Option<PathBuf>,
+    /// Take a savepoint of the end into this place; a folder is made, or has to be empty
+    #[arg(long, value_name = "FOLDER|s3://BUCKET/PREFIX")]
+    pub savepoint: Option<String>,
     /// Seconds to wait for the end
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub timeout: u64,
@@ -200,9 +200,9 @@ pub struct State {
 pub enum StateCommand {
     /// List the checkpoints with their operators, states and positions; the newest may not be committed yet
     List {
-        /// The job file, or the job's state folder
-        #[arg(value_name = "JOB.yaml|FOLDER")]
-        place: PathBuf,
+        /// The job file, the job's state folder, or where a store or a savepoint is
+        #[arg(value_name = "JOB.yaml|FOLDER|s3://BUCKET/PREFIX")]
+        place: String,
     },
     /// Print the entries of one key as lines of JSON
     Get {
@@ -225,9 +225,9 @@ pub enum StateCommand {
 /// Of which state entries are printed.
 #[derive(Debug, Args)]
 pub struct WhichState {
-    /// The job file, or the job's state folder
-    #[arg(value_name = "JOB.yaml|FOLDER")]
-    pub place: PathBuf,
+    /// The job file, the job's state folder, or where a store or a savepoint is
+    #[arg(value_name = "JOB.yaml|FOLDER|s3://BUCKET/PREFIX")]
+    pub place: String,
     /// The checkpoint of this epoch, instead of the newest
     #[arg(long, value_name = "N")]
     pub epoch: Option<u64>,

@@ -20,6 +20,7 @@ use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
 use exit::Failure;
 use logging::Format;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use terminal::Terminal;
@@ -69,7 +70,7 @@ fn execute(command: &Command, terminal: &Terminal) -> Result<ExitCode, Failure> 
         Command::Check(args) => check::run(args, surroundings(args.component_cache.as_deref())?)?,
         Command::Savepoint(args) => savepoint::take(args, terminal)?,
         Command::Stop(args) => savepoint::stop(args, terminal)?,
-        Command::State(args) => state::run(args)?,
+        Command::State(args) => state::run(args, environment())?,
         Command::Inspect(args) => inspect::run(args, surroundings(args.component_cache.as_deref())?)?,
         Command::Topics(args) => topics::run(args, terminal)?,
         Command::Completions { shell } => terminal::print(&completions(*shell)?)?,
@@ -86,8 +87,12 @@ fn completions(shell: clap_complete::Shell) -> Result<String, Failure> {
 
 /// What a job takes from the environment.
 fn surroundings(component_cache: Option<&Path>) -> Result<Settings, Failure> {
-    let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Ok(Settings { component_cache: self::component_cache(component_cache)?, environment: environment.collect(), ..Settings::default() })
+    Ok(Settings { component_cache: self::component_cache(component_cache)?, environment: environment(), ..Settings::default() })
+}
+
+/// Variables that are text.
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
 }
 
 /// The folder asked for, or one in the user's cache folder. Where that cannot be made, as in a container with a

@@ -16,6 +16,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
+use weir_host::checkpoint::Location;
 use weir_host::fault::Kind;
 use weir_host::job::{self, Control, Prepared, Settings};
 use weir_host::metrics::JobMetrics;
@@ -56,7 +57,7 @@ pub fn run(args: &args::Run, surroundings: Settings, terminal: &Terminal) -> Res
         workers: args.workers.map(usize::from),
         batch_records: args.batch_records.and_then(|n| n.try_into().ok()),
         fresh: args.fresh,
-        from_savepoint: args.from_savepoint.clone(),
+        from_savepoint: args.from_savepoint.as_deref().map(Location::parse),
         allow_non_restored_state: args.allow_non_restored_state,
         tracer: traces.tracer(),
         until_end: args.until_end,

@@ -4,16 +4,16 @@ use crate::args::{Savepoint, Stop};
 use crate::exit::Failure;
 use crate::state::state_folder;
 use crate::terminal::Terminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
-use weir_host::checkpoint::SavepointDocument;
+use weir_host::checkpoint::{Location, SavepointDocument};
 use weir_host::commit::requests::{AskError, Request, ask};
 use weir_host::fault::Kind;
 
 /// Takes a savepoint.
 pub fn take(args: &Savepoint, terminal: &Terminal) -> Result<(), Failure> {
     let to = whole(&args.to)?;
-    let request = Request { savepoint: Some(to.clone()), stop: false };
+    let request = Request { savepoint: Some(to.to_string()), stop: false };
     if let Some(document) = asked(&args.place, &request, args.timeout)? {
         terminal.line(&taken(&document, &to));
     }
@@ -23,7 +23,7 @@ pub fn take(args: &Savepoint, terminal: &Terminal) -> Result<(), Failure> {
 /// Stops a job.
 pub fn stop(args: &Stop, terminal: &Terminal) -> Result<(), Failure> {
     let savepoint = args.savepoint.as_deref().map(whole).transpose()?;
-    let request = Request { savepoint: savepoint.clone(), stop: true };
+    let request = Request { savepoint: savepoint.as_ref().map(Location::to_string), stop: true };
     match (asked(&args.place, &request, args.timeout)?, savepoint) {
         (Some(document), Some(to)) => terminal.line(&format!("stopped; {}", taken(&document, &to))),
         _ => terminal.line("stopped"),
@@ -38,11 +38,11 @@ fn asked(place: &Path, request: &Request, timeout: u64) -> Result<Option<Savepoi
     })
 }
 
-fn taken(document: &SavepointDocument, to: &Path) -> String {
-    format!("savepoint of epoch {} of run {} in {}", document.epoch, document.run, to.display())
+fn taken(document: &SavepointDocument, to: &Location) -> String {
+    format!("savepoint of epoch {} of run {} in {to}", document.epoch, document.run)
 }
 
 /// The job has a working folder of its own.
-fn whole(path: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path).map_err(|e| Failure::usage(format_args!("{}: {e}", path.display())))
+fn whole(place: &str) -> Result<Location, Failure> {
+    Location::parse(place).absolute().map_err(|e| Failure::usage(format_args!("{place}: {e}")))
 }

@@ -7,21 +7,23 @@ use crate::terminal::written;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use weir_host::checkpoint::{Checkpoint, Entry, Error, Manifest, View};
+use weir_host::checkpoint::{Access, Checkpoint, Entry, Error, Location, Manifest, View};
 use weir_host::fault::Kind;
+use weir_host::job;
 
 /// A running job may take a checkpoint's files away between the look at its list and the look at them.
 const TRIES: usize = 5;
 
-/// Runs the command.
-pub fn run(args: &State) -> Result<(), Failure> {
+/// Runs the command; remote stores are reached as `environment` says.
+pub fn run(args: &State, environment: BTreeMap<String, String>) -> Result<(), Failure> {
     match &args.command {
-        StateCommand::List { place } => crate::terminal::print(&list(&open(place)?)?),
-        StateCommand::Dump { which } => print_entries(which, |_| true),
-        StateCommand::Get { which, key, map_key } => print_entries(which, |entry| {
+        StateCommand::List { place } => crate::terminal::print(&list(&open(place, environment)?)?),
+        StateCommand::Dump { which } => print_entries(which, environment, |_| true),
+        StateCommand::Get { which, key, map_key } => print_entries(which, environment, |entry| {
             entry.key == key.as_bytes() && map_key.as_ref().is_none_or(|k| entry.map_key == Some(k.as_bytes()))
         }),
     }
@@ -32,17 +34,26 @@ pub fn state_folder(place: &Path) -> Result<PathBuf, Failure> {
     Ok(if place.is_file() { base_dir(place).join(read(place)?.checkpoint_path()) } else { place.to_owned() })
 }
 
-/// The checkpoints of a job file, of a state folder, or in a folder of checkpoints.
-fn open(place: &Path) -> Result<View, Failure> {
-    if !place.exists() {
-        return Err(Failure::usage(format_args!("there is no job file or folder at {}", place.display())));
+/// The checkpoints of a job file, of a state folder, or in a store.
+fn open(place: &str, environment: BTreeMap<String, String>) -> Result<View, Failure> {
+    let location = Location::parse(place);
+    let Some(path) = location.folder() else {
+        return View::open(&location, &Access::new(environment)).map_err(failure);
+    };
+    if !path.exists() {
+        return Err(Failure::usage(format_args!("there is no job file or folder at {place}")));
     }
-    let folder = state_folder(place)?;
-    if !folder.is_dir() {
-        return Err(no_checkpoint(&folder));
+    if path.is_file() {
+        let job = read(path)?;
+        let location = job::store_location(&job, &base_dir(path).join(job.checkpoint_path()));
+        if location.folder().is_some_and(|folder| !folder.is_dir()) {
+            return Err(no_checkpoint(&location.to_string()));
+        }
+        return View::open(&location, &job::store_access(&job, environment)).map_err(failure);
     }
-    let inner = folder.join(weir_host::job::CHECKPOINTS);
-    View::open_folder(if inner.is_dir() { &inner } else { &folder }).map_err(failure)
+    let inner = path.join(job::CHECKPOINTS);
+    let folder = if inner.is_dir() { inner } else { path.to_owned() };
+    View::open(&Location::Folder(folder), &Access::new(environment)).map_err(failure)
 }
 
 fn failure(error: Error) -> Failure {
@@ -56,7 +67,7 @@ fn failure(error: Error) -> Failure {
 fn list(view: &View) -> Result<String, Failure> {
     let checkpoints = view.checkpoints().map_err(failure)?;
     let Some(newest) = checkpoints.first() else {
-        return Err(no_checkpoint(&view.dir()));
+        return Err(no_checkpoint(&view.place()));
     };
     let mut text = String::new();
     for checkpoint in &checkpoints {
@@ -103,8 +114,8 @@ impl From<Error> for Stop {
     }
 }
 
-fn print_entries(which: &WhichState, wanted: impl Fn(&Entry<'_>) -> bool) -> Result<(), Failure> {
-    let view = open(&which.place)?;
+fn print_entries(which: &WhichState, environment: BTreeMap<String, String>, wanted: impl Fn(&Entry<'_>) -> bool) -> Result<(), Failure> {
+    let view = open(&which.place, environment)?;
     let is = |name: &Option<String>, found: &str| name.as_ref().is_none_or(|name| name == found);
     let mut out = BufWriter::new(io::stdout().lock());
     for attempt in 1.. {
@@ -133,12 +144,12 @@ fn checkpoint(view: &View, which: &WhichState) -> Result<Checkpoint, Failure> {
     let found = all.into_iter().find(|checkpoint| which.epoch.is_none_or(|epoch| checkpoint.manifest.epoch == epoch));
     found.ok_or_else(|| match which.epoch {
         Some(epoch) => Failure::usage(format_args!("there is no checkpoint of epoch {epoch}; there are {}", there.join(", "))),
-        None => no_checkpoint(&view.dir()),
+        None => no_checkpoint(&view.place()),
     })
 }
 
-fn no_checkpoint(folder: &Path) -> Failure {
-    Failure::world(format_args!("there is no checkpoint in {}: the job has not committed any state yet", folder.display()))
+fn no_checkpoint(place: &str) -> Failure {
+    Failure::world(format_args!("there is no checkpoint in {place}: the job has not committed any state yet"))
 }
 
 /// Refuses names that the checkpoint does not have: no entries would look like an empty state.

@@ -74,6 +74,7 @@ impl RunMarker {
 #[derive(Debug)]
 pub struct LocalCommitLog {
     store: Store,
+    dir: PathBuf,
 }
 
 impl LocalCommitLog {
@@ -82,12 +83,12 @@ impl LocalCommitLog {
     /// # Errors
     /// [`Error::Io`].
     pub fn open_folder(dir: &Path) -> Result<Self, Error> {
-        Ok(Self { store: Store::open_folder(dir)? })
+        Ok(Self { store: Store::open_folder(dir)?, dir: dir.to_owned() })
     }
 
     /// Where the record is, for messages.
     pub fn path(&self) -> PathBuf {
-        self.store.dir().join(COMMITTED)
+        self.dir.join(COMMITTED)
     }
 
     /// The last commit, if there is one.

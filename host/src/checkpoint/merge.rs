@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::io::Write;
+use std::path::Path;
 
 use super::delta::Scan;
 use super::{Error, FileRef, Object, Store, Writer, Written};
@@ -121,12 +122,12 @@ pub fn merge<W: Write>(objects: &[Object], drop_tombstones: bool, mut into: Writ
 /// The result is garbage unless a list takes it up by [`adopt`](super::adopt). `drop_tombstones` as for [`merge`].
 ///
 /// # Errors
-/// [`Error::Absent`], [`Error::Corrupt`], [`Error::Exists`], [`Error::Io`]. Nothing is left in the store then.
+/// [`Error::Absent`], [`Error::Corrupt`], [`Error::Exists`], [`Error::Io`], [`Error::Remote`]. Nothing is left in the store then.
 pub fn merge_files(store: &Store, files: &[FileRef], drop_tombstones: bool, name: &str) -> Result<FileRef, Error> {
-    let objects = files.iter().map(|file| store.open_file(file)).collect::<Result<Vec<_>, _>>()?;
+    let objects = store.open_files(files)?;
     let upload = Writer::new(name, store.upload(name)?);
     failpoint!("merge");
-    let written = merge(&objects, drop_tombstones, upload).map_err(|e| e.within(store.dir()))?;
+    let written = merge(&objects, drop_tombstones, upload).map_err(|e| e.within(Path::new(&store.place())))?;
     let first_epoch = files.first().map_or(0, |file| file.first_epoch);
     let last_epoch = files.last().map_or(0, |file| file.last_epoch);
     let merged = FileRef::written(name.to_owned(), first_epoch, last_epoch, &written);

@@ -11,7 +11,8 @@
 //!   refusal that says what is wrong, where, and how to mend it.
 //!
 //! Keys are opaque here, save that they begin with operator and shard (see [`shard_range`]); only [`View`] takes them apart.
-//! The room knows no Kafka, RocksDB, wasmtime or tokio; time and unique numbers are handed in.
+//! The room knows no Kafka, RocksDB or wasmtime, and of tokio only what the client of S3 needs; time and unique numbers are
+//! handed in.
 
 mod commit_log;
 pub mod delta;
@@ -39,7 +40,7 @@ pub use metadata::{CommitMetadata, MAX_METADATA_BYTES, ManifestRef, MetadataErro
 pub use recovery::{Decision, Facts, Refusal, decide};
 pub use restore::{find_checkpoint, restore};
 pub use savepoint::{Savepoint, SavepointDocument, SavepointSource};
-pub use store::{Listed, Names, Store, Upload, is_object_name};
+pub use store::{Access, Copies, Listed, Location, Names, Store, Upload, is_object_name};
 pub use view::{Entry, View};
 
 /// What can go wrong with objects, the store or the folder. Nothing here is ever retried by this room.
@@ -84,26 +85,46 @@ pub enum Error {
         bytes: usize,
     },
     /// The name is taken. Names are unique per attempt, so this is another process under the same incarnation.
-    #[error("checkpoint object {object} exists already in {dir}: two processes write under one incarnation")]
+    #[error("checkpoint object {object} exists already in {store}: two processes write under one incarnation")]
     Exists {
         /// Name in the store.
         object: String,
-        /// Folder of the store.
-        dir: PathBuf,
+        /// Where the store is.
+        store: String,
     },
     /// There is no object of that name.
-    #[error("checkpoint object {object} does not exist in {dir}")]
+    #[error("checkpoint object {object} does not exist in {store}")]
     Absent {
         /// Name in the store.
         object: String,
-        /// Folder of the store.
-        dir: PathBuf,
+        /// Where the store is.
+        store: String,
     },
-    /// A folder in which no savepoint was finished.
-    #[error("{dir} holds no whole savepoint: it was not finished, or this is another folder")]
+    /// A place in which no savepoint was finished.
+    #[error("{place} holds no whole savepoint: it was not finished, or this is another place")]
     NoSavepoint {
-        /// The folder.
-        dir: PathBuf,
+        /// The place.
+        place: String,
+    },
+    /// A place for a savepoint that holds something.
+    #[error("cannot write a savepoint into {place}: it is not empty; name a place that is, or that is not there")]
+    NotEmpty {
+        /// The place.
+        place: String,
+    },
+    /// A remote store refused, or did not answer in time.
+    #[error("cannot {action} {object} in {store}: {reason}")]
+    Remote {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// Name in the store.
+        object: String,
+        /// Where the store is.
+        store: String,
+        /// Whether it may answer later.
+        transient: bool,
+        /// What the store says.
+        reason: String,
     },
     /// A name that could leave the folder or be mistaken for something else.
     #[error("{name:?} is not a name for a checkpoint object or incarnation")]

@@ -6,7 +6,7 @@ use super::{Checkpoint, Error, FileRef, Merged, Store};
 /// What the store holds under the name that a commit gives, as a fact for [`decide`](super::decide).
 ///
 /// # Errors
-/// [`Error::Io`] and [`Error::Name`]: what could not be looked at is no fact.
+/// [`Error::Io`], [`Error::Remote`] and [`Error::Name`]: what could not be looked at is no fact.
 pub fn find_checkpoint(store: &Store, name: &str) -> Result<ManifestFact, Error> {
     match store.open(name).and_then(|object| Checkpoint::of(&object)) {
         Ok(checkpoint) => Ok(ManifestFact::Found(Box::new(checkpoint))),
@@ -21,11 +21,11 @@ pub fn find_checkpoint(store: &Store, name: &str) -> Result<ManifestFact, Error>
 /// Returns how many there were. Holds one block of each file in memory.
 ///
 /// # Errors
-/// [`Error::Absent`] or [`Error::Corrupt`] with the file's name, [`Error::Io`], and what `apply` returns. Entries handed out
+/// [`Error::Absent`] or [`Error::Corrupt`] with the file's name, [`Error::Io`], [`Error::Remote`], and what `apply` returns. Entries handed out
 /// before an error are to be thrown away.
 pub fn restore<E: From<Error>>(store: &Store, files: &[FileRef], mut apply: impl FnMut(&[u8], &[u8]) -> Result<(), E>) -> Result<u64, E> {
     // All are opened before the first entry: a file that is missing shows at once.
-    let objects = files.iter().map(|file| store.open_file(file)).collect::<Result<Vec<_>, _>>()?;
+    let objects = store.open_files(files)?;
     let mut merged = Merged::new(objects.iter().map(super::Object::scan))?;
     let mut live = 0;
     while merged.advance()? {

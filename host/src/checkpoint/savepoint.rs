@@ -1,23 +1,21 @@
-//! Savepoints: a whole copy of one committed checkpoint, in a folder of its own, that is never changed or collected.
+//! Savepoints: a whole copy of one committed checkpoint, in a place of its own, that is never changed or collected.
 //!
-//! The folder is a store: it holds the checkpoint's objects under their names, and `savepoint.json`, which is put last. So
+//! The place is a store: it holds the checkpoint's objects under their names, and `savepoint.json`, which is put last. So
 //! a savepoint is there whole or not at all. What is read from one is not trusted: names cannot leave the folder, and each
 //! object's length and checksum have to be those that the manifest gives.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Checkpoint, Error, FileRef, MANIFEST_FORMAT, Manifest, Merged, Names, SplitPosition, Store, Writer};
+use super::{Access, Checkpoint, Copies, Error, FileRef, Location, MANIFEST_FORMAT, Manifest, Merged, Names, SplitPosition, Store, Writer};
 use crate::state::layout::Prefix;
 
 const FORMAT: u32 = 1;
-/// Name of the document in the folder.
+/// Name of the document in the store.
 const DOCUMENT: &str = "savepoint.json";
-/// More than any document has.
-const DOCUMENT_BYTES: u64 = 1 << 20;
 
 /// What `savepoint.json` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,22 +58,22 @@ impl SavepointSource {
         Ok(Self { document, files: files.iter().chain([own]).map(open).collect::<Result<_, Error>>()? })
     }
 
-    /// Writes it into a folder that is empty or not there, and proves that each copy is what the manifest names.
+    /// Writes it into a place that is empty or not there, and proves that each copy is what the manifest names, to its last
+    /// byte. Copies on their way to a remote place pass through `scratch`, a folder of this machine.
     ///
     /// # Errors
-    /// [`Error::Io`], for a folder that is not empty too; [`Error::Corrupt`] where a file is damaged. What is left in the
-    /// folder then is no savepoint.
-    pub fn write(self, dir: &Path) -> Result<SavepointDocument, Error> {
-        let store = Store::open_folder(dir)?;
+    /// [`Error::NotEmpty`], [`Error::Io`], [`Error::Remote`]; [`Error::Corrupt`] where a file is damaged. What is left in the
+    /// place then is no savepoint.
+    pub fn write(self, into: &Location, access: &Access, scratch: &Path) -> Result<SavepointDocument, Error> {
+        let store = Store::at(into, access, Copies::Unnamed(scratch.to_owned()))?;
         if !store.list()?.is_empty() {
-            let reason = io::Error::other("it is not empty; name a folder that is, or that is not there");
-            return Err(Error::io("write a savepoint into", dir, reason));
+            return Err(Error::NotEmpty { place: store.place() });
         }
         for (file, mut bytes) in self.files {
             let mut upload = store.upload(&file.name)?;
-            io::copy(&mut bytes, &mut upload).map_err(|e| Error::io("copy into", dir.join(&file.name), e))?;
+            io::copy(&mut bytes, &mut upload).map_err(|e| Error::io("copy into", Path::new(&store.place()).join(&file.name), e))?;
             upload.publish()?;
-            store.open_file(&file)?;
+            store.open_file(&file)?.verify()?;
         }
         let text = serde_json::to_vec(&self.document).map_err(|source| Error::Encode { what: "savepoint", source })?;
         store.replace(DOCUMENT, &text)?;
@@ -94,26 +92,23 @@ pub struct Savepoint {
 }
 
 impl Savepoint {
-    /// Reads the savepoint in a folder and looks at each of its objects.
+    /// Reads the savepoint at a place and looks at each of its objects. Those of a remote place pass through `scratch`, a
+    /// folder of this machine.
     ///
     /// # Errors
     /// [`Error::NoSavepoint`]; [`Error::Corrupt`], [`Error::NewerFormat`], and [`Error::Absent`] by the
-    /// object that is not what it should be; [`Error::Io`].
-    pub fn open(dir: &Path) -> Result<Self, Error> {
+    /// object that is not what it should be; [`Error::Io`], [`Error::Remote`].
+    pub fn open(from: &Location, access: &Access, scratch: &Path) -> Result<Self, Error> {
+        let none = || Error::NoSavepoint { place: from.to_string() };
         // Opening a store makes its folder; a look may not.
-        let path = dir.join(DOCUMENT);
-        let bytes = match fs::metadata(&path) {
-            Ok(about) => about.len(),
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Err(Error::NoSavepoint { dir: dir.to_owned() });
-            }
-            Err(e) => return Err(Error::io("read", path, e)),
-        };
-        if bytes > DOCUMENT_BYTES {
-            return Err(Error::corrupt(DOCUMENT, format!("it has {bytes} bytes"), 0));
+        if from.folder().is_some_and(|dir| !dir.is_dir()) {
+            return Err(none());
         }
-        let store = Store::open_folder(dir)?;
-        let document = read_document(&store.read(DOCUMENT)?)?;
+        let store = Store::at(from, access, Copies::Unnamed(scratch.to_owned()))?;
+        let document = match store.read(DOCUMENT) {
+            Err(Error::Absent { .. }) => return Err(none()),
+            text => read_document(&text?)?,
+        };
         let untrusted = |error| match error {
             Error::Name { name } => Error::corrupt(DOCUMENT, format!("it names an object {name:?}"), 0),
             error => error,
@@ -124,14 +119,8 @@ impl Savepoint {
         if named != (document.checksum, &document.run, document.epoch) {
             return Err(Error::corrupt(&document.manifest, format!("it is not the object that {DOCUMENT} names"), 0));
         }
-        checkpoint.manifest.files.iter().try_for_each(|file| store.open_file(file).map(drop)).map_err(untrusted)?;
+        store.open_files(&checkpoint.manifest.files).map_err(untrusted)?;
         Ok(Self { store, document, checkpoint })
-    }
-
-    /// The folder.
-    #[must_use]
-    pub fn dir(&self) -> PathBuf {
-        self.store.dir().to_owned()
     }
 
     /// Puts its state into another store, as what run `run` begins with: copies of its files, or, where states are to be
@@ -184,7 +173,7 @@ impl Savepoint {
     fn copy(&self, store: &Store, file: &FileRef) -> Result<(), Error> {
         let mut upload = store.upload(&file.name)?;
         let mut bytes = self.store.open_bytes(&file.name)?;
-        io::copy(&mut bytes, &mut upload).map_err(|e| Error::io("copy into", store.dir().join(&file.name), e))?;
+        io::copy(&mut bytes, &mut upload).map_err(|e| Error::io("copy into", Path::new(&store.place()).join(&file.name), e))?;
         match upload.publish() {
             // Names are unique, so it is the same file: put by the job itself, or by an import that was cut off.
             Ok(()) | Err(Error::Exists { .. }) => store.open_file(file).map(drop),
@@ -193,7 +182,7 @@ impl Savepoint {
     }
 
     fn merge_without(&self, store: &Store, names: &mut Names, files: &[FileRef], dropped: &[(u16, u16)]) -> Result<FileRef, Error> {
-        let objects = files.iter().map(|file| self.store.open_file(file)).collect::<Result<Vec<_>, _>>()?;
+        let objects = self.store.open_files(files)?;
         let (first, last) = (files.first().map_or(0, |file| file.first_epoch), self.checkpoint.manifest.epoch);
         let name = names.merge(first, last);
         let mut writer = Writer::new(&name, store.upload(&name)?);
@@ -231,6 +220,8 @@ mod tests {
     use super::*;
     use crate::checkpoint::{Mode, OperatorState, StateDescriptor, StateKind, restore};
     use std::collections::BTreeMap;
+    use std::fs;
+    use std::path::PathBuf;
 
     const GOLDEN: &str =
         r#"{"format":1,"id":"s1","job":"count","run":"r","epoch":2,"created":5,"manifest":"000000000002-a-2.ckpt","checksum":7}"#;
@@ -244,6 +235,14 @@ mod tests {
         for damaged in ["", "{}", &GOLDEN[..60], &GOLDEN.replace("run", "ran")] {
             assert!(matches!(read_document(damaged.as_bytes()), Err(Error::Corrupt { .. })), "{damaged}");
         }
+    }
+
+    fn access() -> Access {
+        Access::new(Default::default())
+    }
+
+    fn open(dir: &Path) -> Result<Savepoint, Error> {
+        Savepoint::open(&Location::Folder(dir.to_owned()), &access(), dir)
     }
 
     fn key(operator: u8, state: u8, rest: &str) -> Vec<u8> {
@@ -284,7 +283,7 @@ mod tests {
         let dir = folder.join("savepoint");
         let source = SavepointSource::open(&store, &own, &files, ("s1", "count", "r"), 5).unwrap();
         files.iter().chain([&own]).for_each(|file| store.delete(&file.name).unwrap());
-        source.write(&dir).unwrap();
+        source.write(&Location::Folder(dir.clone()), &access(), folder).unwrap();
         (store, dir)
     }
 
@@ -302,7 +301,7 @@ mod tests {
     fn what_is_imported_is_what_was_taken_also_twice_and_after_the_job_deleted_its_files() {
         let folder = tempfile::tempdir().unwrap();
         let (store, dir) = taken(folder.path());
-        let savepoint = Savepoint::open(&dir).unwrap();
+        let savepoint = open(&dir).unwrap();
         let mut names = Names::new("b").unwrap();
         for run in ["one", "two"] {
             let checkpoint = savepoint.import(&store, &mut names, run, ("q", vec![]), &[]).unwrap();
@@ -317,7 +316,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (store, dir) = taken(folder.path());
         let dropped = [(1, 1), (2, 0), (2, 1)];
-        let checkpoint = Savepoint::open(&dir).unwrap().import(&store, &mut Names::new("b").unwrap(), "x", ("q", vec![]), &dropped);
+        let checkpoint = open(&dir).unwrap().import(&store, &mut Names::new("b").unwrap(), "x", ("q", vec![]), &dropped);
         let checkpoint = checkpoint.unwrap();
         assert_eq!(entries(&store, &checkpoint).into_keys().collect::<Vec<_>>(), [key(1, 0, "of-1"), key(1, 0, "of-2")]);
         let left: Vec<_> = checkpoint.manifest.operators.iter().map(|o| (o.id.as_str(), o.states.len())).collect();
@@ -327,24 +326,24 @@ mod tests {
     #[test]
     fn what_is_no_whole_savepoint_is_refused_by_name_and_no_folder_is_written_over() {
         let folder = tempfile::tempdir().unwrap();
-        let (store, dir) = taken(folder.path());
-        assert!(matches!(Savepoint::open(&folder.path().join("nothing")), Err(Error::NoSavepoint { .. })));
+        let (_, dir) = taken(folder.path());
+        assert!(matches!(open(&folder.path().join("nothing")), Err(Error::NoSavepoint { .. })));
         assert!(!folder.path().join("nothing").exists());
-        assert!(matches!(Savepoint::open(store.dir()), Err(Error::NoSavepoint { .. })), "no document: never finished");
-        let own = Savepoint::open(&dir).unwrap().checkpoint.own;
+        assert!(matches!(open(&folder.path().join("store")), Err(Error::NoSavepoint { .. })), "no document: never finished");
+        let own = open(&dir).unwrap().checkpoint.own;
         let again = SavepointSource::open(&Store::open_folder(&dir).unwrap(), &own, &[], ("s2", "count", "r"), 5).unwrap();
-        let error = again.write(&dir).unwrap_err().to_string();
+        let error = again.write(&Location::Folder(dir.clone()), &access(), folder.path()).unwrap_err().to_string();
         assert!(error.contains("not empty"), "{error}");
 
         let first = dir.join("000000000001-a-1.ckpt");
         let whole = fs::read(&first).unwrap();
         fs::write(&first, &whole[..whole.len() - 1]).unwrap();
-        assert!(matches!(Savepoint::open(&dir), Err(Error::Corrupt { object, .. }) if object == "000000000001-a-1.ckpt"));
+        assert!(matches!(open(&dir), Err(Error::Corrupt { object, .. }) if object == "000000000001-a-1.ckpt"));
         fs::remove_file(&first).unwrap();
-        assert!(matches!(Savepoint::open(&dir), Err(Error::Absent { .. })));
+        assert!(matches!(open(&dir), Err(Error::Absent { .. })));
         let document = dir.join(DOCUMENT);
         let text = fs::read_to_string(&document).unwrap();
         fs::write(&document, text.replace("000000000002-a-2.ckpt", "../store/x")).unwrap();
-        assert!(matches!(Savepoint::open(&dir), Err(Error::Corrupt { .. })), "no name leads out of the folder");
+        assert!(matches!(open(&dir), Err(Error::Corrupt { .. })), "no name leads out of the folder");
     }
 }

@@ -1,9 +1,7 @@
 //! A look into a store without the job: what checkpoints there are, and what is in them. Reads only, and may do so while
 //! the job runs.
 
-use std::path::{Path, PathBuf};
-
-use super::{Checkpoint, Error, OperatorState, StateDescriptor, Store, is_object_name, restore};
+use super::{Access, Checkpoint, Copies, Error, Location, OperatorState, StateDescriptor, Store, is_object_name, restore};
 use crate::state::layout::{Prefix, split_map, split_version};
 
 /// A store that is looked at.
@@ -32,32 +30,35 @@ pub struct Entry<'a> {
 }
 
 impl View {
-    /// The store in a folder that is there.
+    /// The store at a place that is there. What is read from afar passes through unnamed files in the system's folder for
+    /// such.
     ///
     /// # Errors
-    /// [`Error::Io`].
-    pub fn open_folder(dir: &Path) -> Result<Self, Error> {
-        // Opening a store makes its folder; a look may not.
-        std::fs::read_dir(dir).map_err(|e| Error::io("read", dir, e))?;
-        Ok(Self { store: Store::open_folder(dir)? })
+    /// [`Error::Io`], [`Error::Remote`].
+    pub fn open(location: &Location, access: &Access) -> Result<Self, Error> {
+        if let Some(dir) = location.folder() {
+            // Opening a store makes its folder; a look may not.
+            std::fs::read_dir(dir).map_err(|e| Error::io("read", dir, e))?;
+        }
+        Ok(Self { store: Store::at(location, access, Copies::Unnamed(std::env::temp_dir()))? })
     }
 
-    /// The folder.
+    /// Where the store is.
     #[must_use]
-    pub fn dir(&self) -> PathBuf {
-        self.store.dir().to_owned()
+    pub fn place(&self) -> String {
+        self.store.place()
     }
 
     /// Every checkpoint of which the object is there, newest first: by run, the last one begun first, and by epoch. The
     /// newest may not be committed yet. One that vanishes meanwhile is left out.
     ///
     /// # Errors
-    /// [`Error::NewerFormat`], [`Error::Corrupt`] and [`Error::Io`], with the object's name.
+    /// [`Error::NewerFormat`], [`Error::Corrupt`], [`Error::Io`] and [`Error::Remote`], with the object's name.
     pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, Error> {
         let mut found = Vec::new();
         for listed in self.store.list()? {
-            // Merged files have no manifest; what begins with a dot is being put.
-            if !is_object_name(&listed.name) || listed.name.starts_with(['.', 'm']) {
+            // Merged files have no manifest, nor have probes; what begins with a dot is being put.
+            if !is_object_name(&listed.name) || !listed.name.starts_with(|c: char| c.is_ascii_digit()) {
                 continue;
             }
             match self.store.open(&listed.name).and_then(|object| Checkpoint::of(&object)) {
@@ -74,7 +75,7 @@ impl View {
     ///
     /// # Errors
     /// [`Error::Absent`] when garbage collection has taken a file meanwhile, before any entry was handed out;
-    /// [`Error::Corrupt`], [`Error::NewerFormat`], [`Error::Io`]; and what `take` returns.
+    /// [`Error::Corrupt`], [`Error::NewerFormat`], [`Error::Io`], [`Error::Remote`]; and what `take` returns.
     pub fn entries<E: From<Error>>(&self, checkpoint: &Checkpoint, mut take: impl FnMut(Entry<'_>) -> Result<(), E>) -> Result<u64, E> {
         restore(&self.store, &checkpoint.files(), |key, value| {
             let own = &checkpoint.own.name;
@@ -150,7 +151,8 @@ mod tests {
         };
         put(1, 1);
         put(2, MANIFEST_FORMAT);
-        let view = View::open_folder(folder.path()).unwrap();
+        let at = |dir: &std::path::Path| View::open(&Location::Folder(dir.to_owned()), &Access::new(Default::default()));
+        let view = at(folder.path()).unwrap();
         let checkpoints = view.checkpoints().unwrap();
         assert_eq!(checkpoints.iter().map(|c| c.manifest.epoch).collect::<Vec<_>>(), [2, 1]);
         let mut seen = 0;
@@ -161,6 +163,6 @@ mod tests {
         assert_eq!((count.unwrap(), seen), (1, 1));
         put(3, MANIFEST_FORMAT + 1);
         assert!(matches!(view.checkpoints(), Err(Error::NewerFormat { .. })));
-        assert!(View::open_folder(&folder.path().join("absent")).is_err() && !folder.path().join("absent").exists());
+        assert!(at(&folder.path().join("absent")).is_err() && !folder.path().join("absent").exists());
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Files {
     list: Vec<FileRef>,
     /// Names that the last committed manifest needs, its own among them.
     referenced: HashSet<String>,
+    /// Names that no manifest needs any more.
+    unneeded: Vec<String>,
     merging: Option<Merging>,
     disk: Option<Arc<state::Disk>>,
     spilling: Option<Task<()>>,
@@ -37,7 +39,7 @@ impl Files {
         let mut referenced: HashSet<_> = list.iter().map(|f| f.name.clone()).collect();
         referenced.extend(checkpoint.map(|c| c.own.name.clone()));
         let epoch = checkpoint.map_or(0, |c| c.manifest.epoch);
-        Self { store, list, referenced, merging: None, disk, spilling: None, epoch }
+        Self { store, list, referenced, unneeded: Vec::new(), merging: None, disk, spilling: None, epoch }
     }
 
     pub fn store(&self) -> &Store {
@@ -66,23 +68,26 @@ impl Files {
         if let Some(list) = checkpoint::adopt(&self.list, &merging.replaced, merged.clone()) {
             self.list = list;
         } else {
-            self.store.delete(&merged.name)?;
+            self.unneeded.push(merged.name);
         }
         self.merging = None;
         failpoint!("adopt");
         Ok(())
     }
 
-    /// The manifest in `own` is committed: what only the one before needed is deleted. The folder is locked by this
-    /// process, so nobody else can be about to name those files.
+    /// The manifest in `own` is committed: what only the one before needed is deleted. Nobody else can be about to name
+    /// those files: the commit proves that this process owns the job.
     pub fn committed(&mut self, own: FileRef, names: &mut Names) -> Result<(), Error> {
         let mut referenced: HashSet<_> = self.list.iter().map(|f| f.name.clone()).collect();
         referenced.insert(own.name.clone());
-        for name in self.referenced.difference(&referenced) {
-            failpoint!("garbage");
-            self.store.delete(name)?;
-        }
+        self.unneeded.extend(self.referenced.difference(&referenced).cloned());
         self.referenced = referenced;
+        match self.store.collect(&self.unneeded) {
+            Ok(()) => self.unneeded.clear(),
+            // They lie there until a later commit, and at the longest until a start finds them an hour old.
+            Err(error @ checkpoint::Error::Remote { .. }) => tracing::warn!(%error, files = self.unneeded.len(), "garbage is left"),
+            Err(error) => return Err(error.into()),
+        }
         self.epoch = own.last_epoch;
         if own.entries > 0 {
             self.list.push(own);
@@ -121,8 +126,8 @@ impl Files {
             return Ok(());
         }
         // Opened here, so that a merge which replaces them cannot take them away before they are read.
-        let after_mark = self.list.iter().filter(|f| f.last_epoch > disk.mark());
-        let objects = after_mark.map(|f| self.store.open_file(f)).collect::<Result<Vec<_>, _>>()?;
+        let after_mark: Vec<_> = self.list.iter().filter(|f| f.last_epoch > disk.mark()).cloned().collect();
+        let objects = self.store.open_files(&after_mark)?;
         let epoch = self.epoch;
         self.spilling = Some(Task::start("weir-spill", move || catch_up(&disk, &objects, epoch))?);
         Ok(())

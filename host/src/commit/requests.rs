@@ -22,9 +22,9 @@ const ALIVE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Request {
-    /// Take a savepoint into this folder.
+    /// Take a savepoint into this place: a folder, or `s3://bucket/prefix`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub savepoint: Option<PathBuf>,
+    pub savepoint: Option<String>,
     /// Drain, commit and end; after a savepoint the run is closed.
     #[serde(default)]
     pub stop: bool,

@@ -1,7 +1,7 @@
 //! Savepoints of a running job: asked for by a request, taken of the next commit, written beside the workers.
 
 use super::{Error, requests::Requests, task::Task};
-use crate::checkpoint::{self, FileRef, SavepointDocument, SavepointSource, Store};
+use crate::checkpoint::{self, Access, FileRef, Location, SavepointDocument, SavepointSource, Store};
 use crate::clock;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) struct Savepoints {
     requests: Requests,
     job: String,
+    access: Access,
+    /// The job's state folder.
+    dir: PathBuf,
     asked: Option<Asked>,
     writing: Option<(String, Task<Written>)>,
     /// Requests that are answered when the job has ended in order.
@@ -18,7 +21,7 @@ pub(crate) struct Savepoints {
 
 struct Asked {
     request: String,
-    into: PathBuf,
+    into: Location,
     stop: bool,
 }
 
@@ -30,8 +33,16 @@ impl Savepoints {
     ///
     /// # Errors
     /// [`checkpoint::Error::Io`].
-    pub fn open(dir: &Path, job: &str) -> Result<Self, checkpoint::Error> {
-        Ok(Self { requests: Requests::open(dir)?, job: job.to_owned(), asked: None, writing: None, ends: Vec::new() })
+    pub fn open(dir: &Path, job: &str, access: Access) -> Result<Self, checkpoint::Error> {
+        Ok(Self {
+            requests: Requests::open(dir)?,
+            job: job.to_owned(),
+            access,
+            dir: dir.to_owned(),
+            asked: None,
+            writing: None,
+            ends: Vec::new(),
+        })
     }
 
     /// Answers what is finished and takes up what is asked; `stop` is set where that is.
@@ -46,7 +57,7 @@ impl Savepoints {
         }
         let Some((id, request)) = self.requests.poll()? else { return Ok(()) };
         match request.savepoint {
-            Some(into) => self.asked = Some(Asked { request: id, into, stop: request.stop }),
+            Some(into) => self.asked = Some(Asked { request: id, into: Location::parse(&into), stop: request.stop }),
             None if request.stop => self.ends.push(id),
             None => self.requests.answer(&id, Err("the request asks for nothing".to_owned()))?,
         }
@@ -65,7 +76,8 @@ impl Savepoints {
     pub fn committed(&mut self, store: &Store, own: &FileRef, files: &[FileRef], run: &str) -> Result<(), Error> {
         let Some(Asked { request, into, .. }) = self.asked.take_if(|asked| !asked.stop) else { return Ok(()) };
         let source = self.source(store, own, files, run);
-        let task = Task::start("weir-savepoint", move || Ok(source.and_then(|source| source.write(&into))))?;
+        let (access, dir) = (self.access.clone(), self.dir.clone());
+        let task = Task::start("weir-savepoint", move || Ok(source.and_then(|source| source.write(&into, &access, &dir))))?;
         self.writing = Some((request, task));
         Ok(())
     }
@@ -77,7 +89,7 @@ impl Savepoints {
             answer(&self.requests, &request, task.wait()?)?;
         }
         let Some(Asked { request, into, stop }) = self.asked.take() else { return Ok(None) };
-        match self.source(store, own, files, run).and_then(|source| source.write(&into)) {
+        match self.source(store, own, files, run).and_then(|source| source.write(&into, &self.access, &self.dir)) {
             Ok(document) if stop => Ok(Some(Closing { request, document })),
             written => answer(&self.requests, &request, written).map(|()| None),
         }

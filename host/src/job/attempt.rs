@@ -26,7 +26,7 @@ use std::{
     path::Path,
     sync::{Arc, Weak, atomic::Ordering},
     thread::{JoinHandle, Thread},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use weir_spec::{Delivery, SinkConnector, SourceConnector};
 
@@ -45,11 +45,12 @@ const ENTRY_OVERHEAD: u64 = 96;
 pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, past: &mut Past) -> Result<(), Error> {
     let workers = prepared.workers();
     let budget = Budget::of(prepared.job.spec.runtime.memory.as_usize(), workers, producers(prepared));
-    let store = Arc::new(Store::open_folder(&dir.join(super::CHECKPOINTS))?);
+    let store = Arc::new(prepared.store(dir)?);
+    let mut names = Names::new(&clock::unique_id())?;
     let mut world = world::look(prepared, &budget, dir, past)?;
     // Listed before the commit is read (rule 21): what is named by it later is not among these, or is named now.
     let listed = store.list()?;
-    let mut start = recover::recover(prepared, &world, &store, past.fresh)?;
+    let mut start = recover::recover(prepared, &world, &store, dir, past.fresh)?;
     let (sinks, producers, local_sinks) = open_sinks(prepared, &budget, &world, &start, past.fresh)?;
     if start.new {
         recover::begin(prepared, &mut world, &store, &mut start)?;
@@ -58,11 +59,10 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
     // Not before a new run's own commit has landed: what stood there until then is an older run's.
     past.starts_from(&world, start.commit.clone());
     world.log.begin()?;
-    collect_garbage(&store, &listed, &start)?;
+    collect_garbage(&store, &listed, &start, store.check_writable(&mut names)?)?;
     let (operators, numbers) = recover::numbers(prepared, &start);
     let (states, disk) = restore(prepared, &start, &store, dir, &numbers, &budget, workers)?;
     let shared = share(prepared, control, &world, &budget, workers);
-    let names = Names::new(&clock::unique_id())?;
 
     let (events, from_workers) = bounded(CHANNEL * workers);
     let threads = Threads::spawn(workers)?;
@@ -105,7 +105,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
         log: world.log,
         consumer: world.consumer,
         local_sinks,
-        savepoints: Savepoints::open(dir, &prepared.plan.name)?,
+        savepoints: Savepoints::open(dir, &prepared.plan.name, prepared.access())?,
         metrics: prepared.metrics.clone(),
         interval: prepared.job.spec.checkpoint.interval.as_std(),
         dirty_bytes: prepared.job.spec.checkpoint.dirty_bytes.as_usize(),
@@ -123,15 +123,12 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
     Ok(outcome?)
 }
 
-/// Deletes objects that crashed epochs and abandoned runs have left.
-fn collect_garbage(store: &Store, listed: &[checkpoint::Listed], start: &Start) -> Result<(), Error> {
+/// Deletes objects that crashed epochs and abandoned runs have left; `now` is by the store's clock.
+fn collect_garbage(store: &Store, listed: &[checkpoint::Listed], start: &Start, now: SystemTime) -> Result<(), Error> {
     let own = start.checkpoint.iter().map(|c| c.own.name.clone());
     let referenced = start.checkpoint.iter().flat_map(|c| c.files()).map(|f| f.name).chain(own).collect();
-    for name in checkpoint::garbage(listed, &referenced, clock::system_now(), GARBAGE_AGE) {
-        failpoint!("garbage");
-        store.delete(&name)?;
-    }
-    Ok(())
+    store.collect(&checkpoint::garbage(listed, &referenced, now, GARBAGE_AGE))?;
+    Ok(store.tidy(listed)?)
 }
 
 fn share(prepared: &Prepared, control: &Arc<Control>, world: &World, budget: &Budget, workers: usize) -> Arc<Shared> {

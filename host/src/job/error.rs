@@ -204,6 +204,8 @@ fn of_checkpoint(error: &checkpoint::Error) -> Kind {
     match error {
         checkpoint::Error::Corrupt { .. } | checkpoint::Error::NewerFormat { .. } | checkpoint::Error::Absent { .. } => Kind::Refused,
         checkpoint::Error::Locked { .. } | checkpoint::Error::NoSavepoint { .. } => Kind::Refused,
+        checkpoint::Error::Remote { transient: true, .. } => Kind::Retry,
+        checkpoint::Error::Remote { .. } | checkpoint::Error::NotEmpty { .. } => Kind::World,
         checkpoint::Error::Io { .. } => Kind::World,
         _ => Kind::Bug,
     }

@@ -10,7 +10,7 @@ mod world;
 pub use error::Error;
 
 use crate::{
-    checkpoint::{FolderLock, Store},
+    checkpoint::{self, Access, Copies, FolderLock, Location, Store},
     clock,
     commit::{self, requests::Requests},
     kafka,
@@ -32,6 +32,8 @@ use std::{
 
 /// Folder of the checkpoint store, inside the job's state folder.
 pub const CHECKPOINTS: &str = "checkpoints";
+/// Folder of the copies of what a remote store holds, inside the job's state folder.
+const COPIES: &str = "copies";
 /// First pause before a restart inside the process; it doubles up to [`RESTART_LAST`].
 const RESTART_FIRST: Duration = Duration::from_millis(200);
 /// Longest pause between restarts.
@@ -48,8 +50,8 @@ pub struct Settings {
     pub batch_records: Option<usize>,
     /// Begin a new run and give up the state of the one before.
     pub fresh: bool,
-    /// Begin a new run with the savepoint in this folder, unless the last run began with it.
-    pub from_savepoint: Option<PathBuf>,
+    /// Begin a new run with the savepoint at this place, unless the last run began with it.
+    pub from_savepoint: Option<Location>,
     /// Leave state and positions of the savepoint behind that nothing in the job claims.
     pub allow_non_restored_state: bool,
     /// Kafka sources end where their topics end now.
@@ -165,6 +167,16 @@ impl Prepared {
             .any(|kafka| kafka.on_offset_out_of_range != weir_spec::OnOffsetOutOfRange::Fail)
     }
 
+    /// Where the job's checkpoints are, and how they are reached.
+    fn store(&self, dir: &Path) -> Result<Store, checkpoint::Error> {
+        let location = store_location(&self.job, dir);
+        Store::at(&location, &self.access(), Copies::Kept(dir.join(COPIES)))
+    }
+
+    fn access(&self) -> Access {
+        store_access(&self.job, self.settings.environment.clone())
+    }
+
     fn state_dir(&self) -> PathBuf {
         self.settings.base_dir.join(self.job.checkpoint_path())
     }
@@ -175,6 +187,27 @@ impl Prepared {
         let workers = asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
         workers.clamp(1, usize::from(self.plan.shards))
     }
+}
+
+/// Where the checkpoints of a job with the state folder `dir` are.
+#[must_use]
+pub fn store_location(job: &weir_spec::Job, dir: &Path) -> Location {
+    match &job.spec.checkpoint.store {
+        None => Location::Folder(dir.join(CHECKPOINTS)),
+        Some(store) => {
+            let prefix = store.s3.prefix.as_ref().unwrap_or(&job.metadata.name);
+            Location::S3 { bucket: store.s3.bucket.clone(), prefix: prefix.clone() }
+        }
+    }
+}
+
+/// How the job's store is reached, and other places like it. An answer has to come in half of the longest transaction
+/// (rule 10).
+#[must_use]
+pub fn store_access(job: &weir_spec::Job, environment: BTreeMap<String, String>) -> Access {
+    let s3 = job.spec.checkpoint.store.as_ref().map(|store| &store.s3);
+    let (endpoint, region) = (s3.and_then(|s3| s3.endpoint.clone()), s3.and_then(|s3| s3.region.clone()));
+    Access { endpoint, region, deadline: job.spec.checkpoint.transaction_timeout.as_std() / 2, ..Access::new(environment) }
 }
 
 /// The limits of an operator that sets none.
@@ -209,8 +242,8 @@ fn facts(loaded: &Loaded) -> ComponentFacts {
 /// What ended the job, after restarts where they could help. What is committed stays committed.
 pub fn run(prepared: &Prepared, control: &Arc<Control>) -> Result<Summary, Error> {
     let dir = prepared.state_dir();
-    // Makes the folder, too, in which the lock lies.
-    Store::open_folder(&dir.join(CHECKPOINTS)).map_err(Error::StateFolder)?;
+    // Makes the folder in which the lock lies.
+    Requests::open(&dir).map_err(Error::StateFolder)?;
     let _lock = FolderLock::acquire(&dir)?;
     let requests = Requests::open(&dir)?;
     requests.clear()?;

@@ -19,6 +19,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::Arc,
 };
 
@@ -57,8 +58,9 @@ impl Start {
 ///
 /// # Errors
 /// A named refusal (rule 14), or what could not be looked at.
-pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Result<Start, Error> {
-    let savepoint = prepared.settings.from_savepoint.as_deref().map(Savepoint::open).transpose()?;
+pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, dir: &Path, fresh: bool) -> Result<Start, Error> {
+    let open = |from| Savepoint::open(from, &prepared.access(), dir);
+    let savepoint = prepared.settings.from_savepoint.as_ref().map(open).transpose()?;
     let facts = facts(prepared, world, store, fresh, savepoint.as_ref())?;
     match checkpoint::decide(&facts) {
         Decision::Refuse(refusal) => Err(refusal.into()),

@@ -6,7 +6,7 @@ mod graph;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use crate::job::{Job, JobSpec, Runtime};
+use crate::job::{Job, JobSpec, Runtime, S3};
 use crate::operator::{Key, Limits, Operator};
 use crate::problem::{FieldPath, Problem, quote};
 use crate::quantity::{ByteSize, Duration};
@@ -121,6 +121,34 @@ impl Findings {
         self.at_least(&path.field("dirtyBytes"), checkpoint.dirty_bytes, ByteSize::kib(64));
         let is_empty = checkpoint.path.as_ref().is_some_and(|folder| folder.as_os_str().is_empty());
         self.not_empty(&path.field("path"), is_empty, "name a folder, or remove the field");
+        if let Some(store) = &checkpoint.store {
+            self.s3(&path.field("store").field("s3"), &store.s3, spec);
+        }
+    }
+
+    fn s3(&mut self, path: &FieldPath, s3: &S3, spec: &JobSpec) {
+        let in_bucket = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+        if !(3..=63).contains(&s3.bucket.len()) || !s3.bucket.bytes().all(in_bucket) {
+            let problem = Problem::new(path.field("bucket"), format!("{} is no name of a bucket", quote(&s3.bucket)));
+            self.add(problem.help("use 3 to 63 lower-case letters, digits, `-` and `.`"));
+        }
+        let in_prefix = |b: u8| b.is_ascii_alphanumeric() || b"-._=".contains(&b);
+        let is_part = |part: &str| !part.trim_matches('.').is_empty() && part.bytes().all(in_prefix);
+        if let Some(prefix) = s3.prefix.as_ref().filter(|prefix| !prefix.split('/').all(is_part)) {
+            let problem = Problem::new(path.field("prefix"), format!("{} is no prefix", quote(prefix)));
+            self.add(problem.help("join parts of letters, digits, `-`, `.`, `_` and `=` by single `/`, such as `weir/orders`"));
+        }
+        if let Some(endpoint) = s3.endpoint.as_ref().filter(|e| !e.starts_with("https://") && !e.starts_with("http://")) {
+            let problem = Problem::new(path.field("endpoint"), format!("{} is no URL of a server", quote(endpoint)));
+            self.add(problem.help("begin it with `https://`, or with `http://` where the network is trusted"));
+        }
+        let is_empty = s3.region.as_ref().is_some_and(String::is_empty);
+        self.not_empty(&path.field("region"), is_empty, "name a region, or remove the field");
+        let has_kafka = spec.sources.iter().any(|source| source.kafka.is_some()) || spec.sinks.iter().any(|sink| sink.kafka.is_some());
+        if !has_kafka {
+            let message = "a job without a Kafka source or sink commits to a file, which a store cannot hold beside the checkpoints";
+            self.add(Problem::new(path.clone(), message).help("remove `store`: checkpoints are kept in `checkpoint.path` then"));
+        }
     }
 
     fn runtime(&mut self, path: &FieldPath, runtime: &Runtime, shards: u32) {

@@ -107,7 +107,8 @@ fn places(schema: &serde_json::Value, node: &serde_json::Value, at: &str, above:
 fn named(refusal: &str) -> Vec<String> {
     let place = |line: &str| {
         let path = line.split_once(' ')?.1.split(": ").next()?;
-        Some(path.split(|c: char| c.is_ascii_digit()).collect::<String>())
+        let parts = path.split_inclusive('[').map(|part| part.trim_start_matches(|c: char| c.is_ascii_digit()));
+        Some(parts.collect::<String>())
     };
     refusal.lines().filter(|line| line.starts_with("job.yaml:")).filter_map(place).collect()
 }

@@ -290,6 +290,28 @@ job.yaml:23:31: spec.checkpoint.dirtyBytes: must be at least 64KiB
   found: `1h`",
     },
     Case {
+        name: "a store of checkpoints that cannot be",
+        edits: &[("interval: 1s", "store: {s3: {bucket: Mine, prefix: /weir//orders, endpoint: s3.example.com, region: ''}}")],
+        refusal: r"job.yaml:23:29: spec.checkpoint.store.s3.bucket: `Mine` is no name of a bucket
+  help: use 3 to 63 lower-case letters, digits, `-` and `.`
+job.yaml:23:43: spec.checkpoint.store.s3.prefix: `/weir//orders` is no prefix
+  help: join parts of letters, digits, `-`, `.`, `_` and `=` by single `/`, such as `weir/orders`
+job.yaml:23:66: spec.checkpoint.store.s3.endpoint: `s3.example.com` is no URL of a server
+  help: begin it with `https://`, or with `http://` where the network is trusted
+job.yaml:23:92: spec.checkpoint.store.s3.region: must not be empty
+  help: name a region, or remove the field",
+    },
+    Case {
+        name: "a store for a job without Kafka",
+        edits: &[
+            ("kafka: {brokers: \"localhost:9092\", topics: [lines]}", "file: {path: in, format: lines}"),
+            ("kafka: {brokers: \"localhost:9092\", topic: counts}", "stdout: {format: lines}"),
+            ("interval: 1s", "store: {s3: {bucket: mine}}"),
+        ],
+        refusal: r"job.yaml:23:24: spec.checkpoint.store.s3: a job without a Kafka source or sink commits to a file, which a store cannot hold beside the checkpoints
+  help: remove `store`: checkpoints are kept in `checkpoint.path` then",
+    },
+    Case {
         name: "more workers than shards",
         edits: &[("spec:\n", "spec:\n  shards: 2\n  runtime: {workers: 4}\n")],
         refusal: r"job.yaml:6:13: spec.runtime.workers: 4 workers for 2 shards: each worker needs a shard of its own

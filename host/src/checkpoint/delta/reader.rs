@@ -160,6 +160,16 @@ impl Object {
         &self.manifest
     }
 
+    /// Reads every block, and checks it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Io`].
+    pub fn verify(&self) -> Result<(), Error> {
+        let mut scan = self.scan();
+        while scan.advance()? {}
+        Ok(())
+    }
+
     /// All entries, in key order.
     pub fn scan(&self) -> Scan<'_> {
         self.scan_range(&[], None)
