@@ -127,7 +127,8 @@ pub struct Limits {
     /// Instructions of a call, roughly.
     #[schemars(range(min = 1))]
     pub fuel: u64,
-    /// The time of a call. It only ever restarts the job: what becomes of a record is decided by fuel.
+    /// The time of a call, at most half of `checkpoint.transactionTimeout` where a sink is exactly-once. It only ever restarts
+    /// the job: what becomes of a record is decided by fuel.
     pub deadline: Duration,
     /// Records that a call may return.
     #[schemars(range(min = 1))]

@@ -80,6 +80,15 @@ impl Folder {
         twin
     }
 
+    /// Removes what a job that does not run has left of RocksDB.
+    #[track_caller]
+    pub fn wipe_rocksdb(&self, job: &Job) {
+        let left = self.path(job.state_folder()).join("rocksdb");
+        if left.exists() {
+            fs::remove_dir_all(left).expect("a folder of this test's");
+        }
+    }
+
     /// Copies the state of a job from another folder, as a shared store would show it.
     #[track_caller]
     pub fn take_state(&self, from: &Self, job: &Job) {

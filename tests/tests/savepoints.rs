@@ -12,6 +12,7 @@ use weir_tests::broker::broker;
 use weir_tests::counting::Counting;
 use weir_tests::job::{Job, operator};
 use weir_tests::records::Record;
+use weir_tests::wait;
 use weir_tests::weir::{Folder, code};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -101,6 +102,70 @@ fn state_that_nothing_claims_and_what_is_no_savepoint_are_refused_by_name() {
     folder.run(&counting.job, &["--from-savepoint", to], DEADLINE).expect(code::START_REFUSED).expect_named(&[".ckpt", "corrupt"]);
     fs::remove_file(Path::new(to).join("savepoint.json")).unwrap();
     folder.run(&counting.job, &["--from-savepoint", to], DEADLINE).expect(code::START_REFUSED).expect_named(&["no whole savepoint"]);
+}
+
+#[test]
+fn rule_11_a_job_whose_offsets_are_lost_goes_on_from_its_last_checkpoint() {
+    let counting = Counting::new("forgotten", broker());
+    let (folder, load) = (Folder::new(), broker().load(counting.input(), KEYS, PER_SECOND));
+    let mut run = folder.start(&counting.job, &[]);
+    counting.await_committed(&mut run, PER_SECOND, DEADLINE);
+    folder.command(&["stop", "job.yaml"]).expect(code::OK);
+    run.wait(DEADLINE).expect(code::OK);
+    broker().delete_group(&counting.job.group());
+    let refused = folder.run(&counting.job, &[], DEADLINE).expect(code::START_REFUSED);
+    refused.expect_named(&["nothing is committed", "--from-checkpoint"]);
+    let refused = folder.run(&counting.job, &["--from-checkpoint=999999"], DEADLINE).expect(code::START_REFUSED);
+    refused.expect_named(&["no checkpoint of epoch 999999", "weir state list"]);
+
+    let mut run = folder.start(&counting.job, &["--from-checkpoint"]);
+    counting.await_committed(&mut run, 2 * PER_SECOND, DEADLINE);
+    run.kill_9();
+    // The same command line goes on with the run that began so.
+    let mut run = folder.start(&counting.job, &["--from-checkpoint"]);
+    let sent = load.stop();
+    counting.await_end(&mut run, DEADLINE);
+    run.terminate();
+    run.wait(DEADLINE).expect(code::OK);
+    counting.assert_exact(sent, KEYS);
+}
+
+#[test]
+fn an_older_checkpoint_is_gone_back_to_by_its_epoch_and_what_came_after_is_processed_again() {
+    let counting = Counting::new("undone", broker());
+    let folder = Folder::new();
+    let records = |from: usize| (from..from + 100).map(|i| Record::keyed(format!("key-{}", i % 10), "v")).collect::<Vec<_>>();
+    broker().produce(counting.input(), &records(0));
+    folder.run(&counting.job, &["--until-end"], DEADLINE).expect(code::OK);
+    let epoch = format!("--from-checkpoint={}", counting.epoch());
+    broker().produce(counting.input(), &records(100));
+    folder.run(&counting.job, &["--until-end"], DEADLINE).expect(code::OK);
+    assert_eq!(broker().records(counting.counts()).len(), 200);
+    for expected in [300, 300] {
+        folder.run(&counting.job, &[&epoch, "--until-end"], DEADLINE).expect(code::OK);
+        let counted = broker().records(counting.counts());
+        assert_eq!(counted.len(), expected, "the second time the run goes on");
+        assert!(counted.iter().all(|record| record.text().parse::<u32>().unwrap() <= 20), "each record counts once in the state");
+    }
+    folder.run(&counting.job, &[&epoch, "--from-savepoint", "x"], DEADLINE).expect(code::BAD_JOB).expect_named(&["cannot be used with"]);
+}
+
+#[test]
+fn a_drained_job_has_processed_all_that_its_sources_held_when_it_was_asked() {
+    let counting = Counting::new("drained", broker());
+    let (folder, kept) = (Folder::new(), Folder::new());
+    let load = broker().load(counting.input(), KEYS, 20_000);
+    wait::until("a backlog", DEADLINE, || load.delivered() >= 40_000);
+    let mut run = folder.start(&counting.job, &[]);
+    counting.await_committed(&mut run, 1, DEADLINE);
+    let sent = load.stop();
+    let to = kept.path("drained");
+    let stopped = folder.command(&["stop", "job.yaml", "--drain", "--savepoint", to.to_str().unwrap()]).expect(code::OK);
+    stopped.expect_named(&["stopped; savepoint of epoch"]);
+    run.wait(DEADLINE).expect(code::OK);
+    assert_eq!(counting.committed() >= sent, broker().is_at_end(&counting.job.group(), counting.input()));
+    counting.assert_exact(sent, KEYS);
+    folder.run(&counting.job, &[], DEADLINE).expect(code::START_REFUSED).expect_named(&["is closed"]);
 }
 
 /// Cuts the last byte off an object.

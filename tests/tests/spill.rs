@@ -5,13 +5,22 @@
 use serde_json::json;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use weir_tests::broker::broker;
+use weir_tests::counting::Counting;
 use weir_tests::job::{Job, operator};
 use weir_tests::wait;
-use weir_tests::weir::{Folder, code};
+use weir_tests::weir::{Folder, Run, code};
 
 const RECORDS: u64 = 1_500_000;
 const KEYS: u64 = 400_000;
+const DEADLINE: Duration = Duration::from_secs(120);
+
+fn disk_bytes(run: &Run) -> f64 {
+    let metrics = run.try_get("/metrics").map(|(_, text)| text).unwrap_or_default();
+    metrics.lines().find_map(|line| line.strip_prefix("weir_state_disk_bytes ")?.parse().ok()).unwrap_or(0.0)
+}
 
 /// By far more than the state's share of the smallest budget holds: keys go to RocksDB and come back from it many times.
 #[test]
@@ -25,9 +34,7 @@ fn counts_stay_exact_when_most_of_the_state_lies_in_rocksdb() {
     let mut run = folder.start(&job, &["--metrics-port", "0"]);
     let mut on_disk = 0.0_f64;
     wait::until("the end of the run", Duration::from_secs(240), || {
-        let metrics = run.try_get("/metrics").map(|(_, text)| text).unwrap_or_default();
-        let bytes = metrics.lines().find_map(|line| line.strip_prefix("weir_state_disk_bytes ")?.parse().ok());
-        on_disk = on_disk.max(bytes.unwrap_or(0.0));
+        on_disk = on_disk.max(disk_bytes(&run));
         run.ended_within(Duration::ZERO).is_some()
     });
     run.wait(Duration::ZERO).expect(code::OK);
@@ -44,7 +51,50 @@ fn counts_stay_exact_when_most_of_the_state_lies_in_rocksdb() {
     }
     assert_eq!(counts.values().sum::<u64>(), RECORDS);
     assert!(counts.len() as u64 > KEYS * 9 / 10, "{} of {KEYS} keys", counts.len());
-    let tables = std::fs::read_dir(folder.path(".weir/spill/rocksdb")).unwrap();
-    let tables = tables.filter(|f| f.as_ref().unwrap().path().extension().is_some_and(|e| e == "sst")).count();
-    assert!(tables > 0, "nothing was spilled, so this test shows nothing");
+    assert!(!tables(&folder.path(".weir/spill/rocksdb")).is_empty(), "nothing was spilled, so this test shows nothing");
+}
+
+/// Rule 20: what a process that was killed has left of RocksDB is brought up to the last commit instead of being loaded anew.
+/// Where it is damaged or gone, it is loaded.
+#[test]
+fn a_killed_job_goes_on_with_the_rocksdb_that_it_left_and_loads_one_that_is_damaged() {
+    let counting = Counting::new("kept-disk", broker());
+    let job = counting.job.clone().interval(Duration::from_millis(100)).runtime(json!({ "memory": "32MiB", "workers": 2 }));
+    let (folder, load) = (Folder::new(), broker().load(counting.input(), KEYS, 60_000));
+    let rocksdb = folder.path(job.state_folder()).join("rocksdb");
+    let mut how = vec![];
+    for life in 0..4 {
+        let mut run = folder.start(&job, &["--metrics-port", "0"]);
+        let before = counting.committed();
+        counting.await_committed(&mut run, before + 300_000, DEADLINE);
+        if life == 0 {
+            wait::until("RocksDB in use", DEADLINE, || disk_bytes(&run) > 1e6);
+        }
+        how.push(run.kill_9().stderr.contains("RocksDB is brought up"));
+        match life {
+            1 => folder.wipe_rocksdb(&job),
+            2 => tables(&rocksdb).iter().for_each(|table| flip_each_block(table)),
+            _ => {}
+        }
+    }
+    let sent = load.stop();
+    let mut run = folder.start(&job, &[]);
+    counting.await_end(&mut run, DEADLINE);
+    run.terminate();
+    run.wait(DEADLINE).expect(code::OK);
+    assert_eq!(how[..3], [false, true, false], "nothing there; left by a kill; removed");
+    counting.assert_exact(sent, KEYS);
+}
+
+fn tables(rocksdb: &Path) -> Vec<PathBuf> {
+    let paths = std::fs::read_dir(rocksdb).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "sst")).collect()
+}
+
+/// One bit of each 4 KiB, but not of the footer: the database opens, and shows its damage when it is read.
+fn flip_each_block(table: &Path) {
+    let mut bytes = std::fs::read(table).unwrap();
+    let data = bytes.len() / 2;
+    bytes[..data].iter_mut().step_by(4096).for_each(|byte| *byte ^= 1);
+    std::fs::write(table, bytes).unwrap();
 }

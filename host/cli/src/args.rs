@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::logging;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 const STATUSES: &str = "\
@@ -63,7 +63,7 @@ Examples:
 /// The job goes on where its last run has committed. While it runs, a line on the terminal shows its progress; without
 /// a terminal, a log line does every ten seconds.
 #[derive(Debug, Args)]
-#[command(after_long_help = RUN_EXAMPLES)]
+#[command(after_long_help = RUN_EXAMPLES, group(ArgGroup::new("begins_with").args(["from_savepoint", "from_checkpoint"])))]
 pub struct Run {
     /// The job file; paths in it are relative to its folder
     #[arg(value_name = "JOB.yaml")]
@@ -78,8 +78,12 @@ pub struct Run {
     /// stay over restarts; with --fresh it begins with it once more
     #[arg(long, value_name = "FOLDER|s3://BUCKET/PREFIX")]
     pub from_savepoint: Option<String>,
-    /// Leave state and positions of the savepoint behind that nothing in the job claims
-    #[arg(long, requires = "from_savepoint")]
+    /// Start a new run with a checkpoint of the job itself, the last one or that of EPOCH: where its committed offsets are lost,
+    /// or what came after is to be undone. A run that began so goes on, as with --from-savepoint
+    #[arg(long, value_name = "EPOCH", num_args = 0..=1, require_equals = true)]
+    pub from_checkpoint: Option<Option<u64>>,
+    /// Leave state and positions of the savepoint or checkpoint behind that nothing in the job claims
+    #[arg(long, requires = "begins_with")]
     pub allow_non_restored_state: bool,
     /// Worker threads, instead of `spec.runtime.workers`
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -158,6 +162,7 @@ pub struct Savepoint {
 const STOP_EXAMPLES: &str = "\
 Examples:
   weir stop job.yaml
+  weir stop job.yaml --drain
   weir stop job.yaml --savepoint savepoints/before-the-change";
 
 /// Stop a running job in order: what was read is processed and committed.
@@ -169,6 +174,9 @@ pub struct Stop {
     /// The job file, or the job's state folder
     #[arg(value_name = "JOB.yaml|STATE")]
     pub place: PathBuf,
+    /// First process all that the sources hold now; generators and standard input end at once
+    #[arg(long)]
+    pub drain: bool,
     /// Take a savepoint of the end into this place; a folder is made, or has to be empty
     #[arg(long, value_name = "FOLDER|s3://BUCKET/PREFIX")]
     pub savepoint: Option<String>,

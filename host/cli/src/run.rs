@@ -18,7 +18,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use weir_host::checkpoint::Location;
 use weir_host::fault::Kind;
-use weir_host::job::{self, Control, Prepared, Settings};
+use weir_host::job::{self, Control, Prepared, Settings, StartFrom};
 use weir_host::metrics::JobMetrics;
 use weir_spec::{Job, SinkConnector};
 
@@ -57,7 +57,7 @@ pub fn run(args: &args::Run, surroundings: Settings, terminal: &Terminal) -> Res
         workers: args.workers.map(usize::from),
         batch_records: args.batch_records.and_then(|n| n.try_into().ok()),
         fresh: args.fresh,
-        from_savepoint: args.from_savepoint.as_deref().map(Location::parse),
+        from: begins_with(args),
         allow_non_restored_state: args.allow_non_restored_state,
         tracer: traces.tracer(),
         until_end: args.until_end,
@@ -79,6 +79,11 @@ pub fn run(args: &args::Run, surroundings: Settings, terminal: &Terminal) -> Res
     let thread = start(job, settings, metrics.clone(), control.clone(), events)?;
     let watch = Watch { name, control, metrics, voice, traces, begun: Instant::now() };
     watch.until_end(&received, thread)
+}
+
+fn begins_with(args: &args::Run) -> Option<StartFrom> {
+    let savepoint = args.from_savepoint.as_deref().map(|place| StartFrom::Savepoint(Location::parse(place)));
+    savepoint.or(args.from_checkpoint.map(StartFrom::Checkpoint))
 }
 
 /// Loads and runs the job on a thread of its own, which ends with [`Event::Ended`].

@@ -13,7 +13,7 @@ use weir_host::fault::Kind;
 /// Takes a savepoint.
 pub fn take(args: &Savepoint, terminal: &Terminal) -> Result<(), Failure> {
     let to = whole(&args.to)?;
-    let request = Request { savepoint: Some(to.to_string()), stop: false };
+    let request = Request { savepoint: Some(to.to_string()), ..Request::default() };
     if let Some(document) = asked(&args.place, &request, args.timeout)? {
         terminal.line(&taken(&document, &to));
     }
@@ -23,7 +23,7 @@ pub fn take(args: &Savepoint, terminal: &Terminal) -> Result<(), Failure> {
 /// Stops a job.
 pub fn stop(args: &Stop, terminal: &Terminal) -> Result<(), Failure> {
     let savepoint = args.savepoint.as_deref().map(whole).transpose()?;
-    let request = Request { savepoint: savepoint.as_ref().map(Location::to_string), stop: true };
+    let request = Request { savepoint: savepoint.as_ref().map(Location::to_string), stop: true, drain: args.drain };
     match (asked(&args.place, &request, args.timeout)?, savepoint) {
         (Some(document), Some(to)) => terminal.line(&format!("stopped; {}", taken(&document, &to))),
         _ => terminal.line("stopped"),

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, Object, Written};
 
-/// Newest manifest format that this build reads, and the one it writes. Format 1 had no keys of operators.
-pub const MANIFEST_FORMAT: u32 = 2;
+/// Newest manifest format that this build reads, and the one it writes. Format 1 had no keys of operators, format 2 did not
+/// say which deletions are forgotten.
+pub const MANIFEST_FORMAT: u32 = 3;
 
 /// How a job's processes share its shards. It stands in every commit, and another one there is refused (rule 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +49,10 @@ pub struct Manifest {
     /// Files that hold the state, oldest first, *without* the object that this manifest is the footer of: it cannot hold
     /// its own checksum. [`Checkpoint::files`] gives them all.
     pub files: Vec<FileRef>,
+    /// Deletions up to this epoch may be missing in the files, because merges have dropped them: older state cannot be brought
+    /// up by the files behind it (rule 20). In earlier formats all are.
+    #[serde(default)]
+    pub forgotten_until: u64,
     /// Next record of each split.
     pub splits: Vec<SplitPosition>,
     /// Length of what each file sink had written.
@@ -194,7 +199,11 @@ impl Manifest {
         if format > MANIFEST_FORMAT {
             return Err(Error::NewerFormat { object: object.to_owned(), found: format, known: MANIFEST_FORMAT });
         }
-        serde_json::from_slice(json).map_err(unreadable)
+        let mut manifest: Self = serde_json::from_slice(json).map_err(unreadable)?;
+        if format < 3 {
+            manifest.forgotten_until = manifest.epoch;
+        }
+        Ok(manifest)
     }
 }
 
@@ -228,6 +237,12 @@ impl Checkpoint {
         let own = (self.own.entries > 0).then_some(&self.own);
         self.manifest.files.iter().chain(own).cloned().collect()
     }
+
+    /// Whether the state at epoch `mark` of the same run becomes this one by what the files behind it hold (rule 20).
+    #[must_use]
+    pub fn brings_up(&self, mark: u64) -> bool {
+        (self.manifest.forgotten_until..=self.manifest.epoch).contains(&mark)
+    }
 }
 
 #[cfg(test)]
@@ -237,9 +252,9 @@ mod tests {
     use crate::checkpoint::Writer;
 
     const GOLDEN: &str = concat!(
-        r#"{"format":2,"run":"r1","mode":"alone","epoch":7,"incarnation":"a1","shards":32,"plan":"sha256:00","#,
+        r#"{"format":3,"run":"r1","mode":"alone","epoch":7,"incarnation":"a1","shards":32,"plan":"sha256:00","#,
         r#""operators":[{"id":"count","number":1,"key":"record","states":[{"name":"n","number":0,"kind":"value","version":2}]}],"#,
-        r#""files":[{"name":"000000000006-a1-6.ckpt","bytes":99,"checksum":5,"firstEpoch":6,"lastEpoch":6,"entries":3,"tombstones":1}],"#,
+        r#""files":[{"name":"000000000006-a1-6.ckpt","bytes":99,"checksum":5,"firstEpoch":6,"lastEpoch":6,"entries":3,"tombstones":1}],"forgottenUntil":4,"#,
         r#""splits":[{"source":"in","topic":"words","partition":3,"next":42}],"sinks":[{"sink":"out","bytes":10}]}"#
     );
 
@@ -250,16 +265,20 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_of_format_1_is_still_read() {
-        let old = GOLDEN.replace(r#""format":2"#, r#""format":1"#).replace(r#""key":"record","#, "");
-        let manifest = Manifest::from_json("o", old.as_bytes()).unwrap();
-        assert_eq!((manifest.format, manifest.operators.first().unwrap().key.as_deref()), (1, None));
+    fn manifests_of_earlier_formats_are_still_read_and_bring_nothing_up() {
+        let second = GOLDEN.replace(r#""format":3"#, r#""format":2"#).replace(r#""forgottenUntil":4,"#, "");
+        let first = second.replace(r#""format":2"#, r#""format":1"#).replace(r#""key":"record","#, "");
+        for (format, text) in [(1, first), (2, second)] {
+            let manifest = Manifest::from_json("o", text.as_bytes()).unwrap();
+            assert_eq!((manifest.format, manifest.forgotten_until), (format, 7));
+            assert_eq!(manifest.operators.first().unwrap().key.is_none(), format == 1);
+        }
     }
 
     #[test]
     fn a_newer_manifest_is_named_even_if_its_fields_are_unknown() {
-        let error = Manifest::from_json("o", br#"{"format":3,"surprise":true}"#).unwrap_err();
-        assert!(matches!(error, Error::NewerFormat { found: 3, known: 2, .. }), "{error}");
+        let error = Manifest::from_json("o", br#"{"format":4,"surprise":true}"#).unwrap_err();
+        assert!(matches!(error, Error::NewerFormat { found: 4, known: 3, .. }), "{error}");
     }
 
     #[test]
@@ -280,6 +299,8 @@ mod tests {
             let checkpoint = Checkpoint::of(&object).unwrap();
             assert_eq!(checkpoint.files().len(), files);
             assert_eq!((checkpoint.own.first_epoch, checkpoint.own.last_epoch), (7, 7));
+            let brought_up: Vec<u64> = (0..10).filter(|mark| checkpoint.brings_up(*mark)).collect();
+            assert_eq!(brought_up, [4, 5, 6, 7], "rule 20");
         }
     }
 }

@@ -40,8 +40,8 @@ pub use metadata::{CommitMetadata, MAX_METADATA_BYTES, ManifestRef, MetadataErro
 pub use recovery::{Decision, Facts, Refusal, decide};
 pub use restore::{find_checkpoint, restore};
 pub use savepoint::{Savepoint, SavepointDocument, SavepointSource};
-pub use store::{Access, Copies, Listed, Location, Names, Store, Upload, is_object_name};
-pub use view::{Entry, View};
+pub use store::{Access, Copies, Listed, Location, Names, Store, Upload, epoch_of, is_object_name};
+pub use view::{Entry, View, checkpoints};
 
 /// What can go wrong with objects, the store or the folder. Nothing here is ever retried by this room.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +105,14 @@ pub enum Error {
     NoSavepoint {
         /// The place.
         place: String,
+    },
+    /// A job to be started from a checkpoint that is not there.
+    #[error("{store} holds no checkpoint{}; `weir state list` shows those it has", .epoch.map_or_else(String::new, |epoch| format!(" of epoch {epoch}")))]
+    NoCheckpoint {
+        /// Where the store is.
+        store: String,
+        /// The epoch asked for.
+        epoch: Option<u64>,
     },
     /// A place for a savepoint that holds something.
     #[error("cannot write a savepoint into {place}: it is not empty; name a place that is, or that is not there")]

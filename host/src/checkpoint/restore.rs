@@ -56,6 +56,7 @@ mod tests {
             plan: "p".into(),
             operators: vec![],
             files,
+            forgotten_until: 0,
             splits: vec![],
             sinks: vec![],
         }

@@ -123,7 +123,28 @@ impl Savepoint {
         Ok(Self { store, document, checkpoint })
     }
 
-    /// Puts its state into another store, as what run `run` begins with: copies of its files, or, where states are to be
+    /// A checkpoint in the job's own store, as what a new run begins with: its id is the name of its object. Every file has to
+    /// be there.
+    ///
+    /// # Errors
+    /// [`Error::Absent`], [`Error::Corrupt`], [`Error::Io`], [`Error::Remote`].
+    pub fn of(store: Store, checkpoint: Checkpoint, job: &str) -> Result<Self, Error> {
+        store.open_files(&checkpoint.manifest.files)?;
+        let (own, manifest) = (&checkpoint.own, &checkpoint.manifest);
+        let document = SavepointDocument {
+            format: FORMAT,
+            id: own.name.clone(),
+            job: job.to_owned(),
+            run: manifest.run.clone(),
+            epoch: manifest.epoch,
+            created: 0,
+            manifest: own.name.clone(),
+            checksum: own.checksum,
+        };
+        Ok(Self { store, document, checkpoint })
+    }
+
+    /// Puts its state into a store, as what run `run` begins with: copies of its files, or, where states are to be
     /// `dropped` (numbers of operators and their states), one file without those. Its epoch comes after the savepoint's.
     ///
     /// # Errors
@@ -161,6 +182,7 @@ impl Savepoint {
             plan: plan.to_owned(),
             operators,
             files,
+            forgotten_until: epoch,
             splits,
             sinks: old.sinks.clone(),
         };
@@ -171,11 +193,16 @@ impl Savepoint {
     }
 
     fn copy(&self, store: &Store, file: &FileRef) -> Result<(), Error> {
+        // Names are unique, so it is the same file: the job's own, or put by an import that was cut off.
+        match store.open_file(file) {
+            Err(Error::Absent { .. }) => {}
+            found => return found.map(drop),
+        }
         let mut upload = store.upload(&file.name)?;
         let mut bytes = self.store.open_bytes(&file.name)?;
         io::copy(&mut bytes, &mut upload).map_err(|e| Error::io("copy into", Path::new(&store.place()).join(&file.name), e))?;
         match upload.publish() {
-            // Names are unique, so it is the same file: put by the job itself, or by an import that was cut off.
+            // Put by another start meanwhile.
             Ok(()) | Err(Error::Exists { .. }) => store.open_file(file).map(drop),
             Err(error) => Err(error),
         }
@@ -267,6 +294,7 @@ mod tests {
                 plan: "p".into(),
                 operators: vec![operator(1), operator(2)],
                 files: files.clone(),
+                forgotten_until: 0,
                 splits: vec![],
                 sinks: vec![],
             };

@@ -1,7 +1,7 @@
 //! A look into a store without the job: what checkpoints there are, and what is in them. Reads only, and may do so while
 //! the job runs.
 
-use super::{Access, Checkpoint, Copies, Error, Location, OperatorState, StateDescriptor, Store, is_object_name, restore};
+use super::{Access, Checkpoint, Copies, Error, Location, OperatorState, StateDescriptor, Store, epoch_of, restore};
 use crate::state::layout::{Prefix, split_map, split_version};
 
 /// A store that is looked at.
@@ -55,20 +55,7 @@ impl View {
     /// # Errors
     /// [`Error::NewerFormat`], [`Error::Corrupt`], [`Error::Io`] and [`Error::Remote`], with the object's name.
     pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, Error> {
-        let mut found = Vec::new();
-        for listed in self.store.list()? {
-            // Merged files have no manifest, nor have probes; what begins with a dot is being put.
-            if !is_object_name(&listed.name) || !listed.name.starts_with(|c: char| c.is_ascii_digit()) {
-                continue;
-            }
-            match self.store.open(&listed.name).and_then(|object| Checkpoint::of(&object)) {
-                Ok(checkpoint) => found.push((listed.modified, checkpoint)),
-                Err(Error::Absent { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        found.sort_by(|(a, _), (b, _)| b.cmp(a));
-        Ok(found.into_iter().map(|(_, checkpoint)| checkpoint).collect())
+        checkpoints(&self.store)
     }
 
     /// Hands every entry of a checkpoint's state to `take`, in the order of operator, shard, state and key; how many.
@@ -82,6 +69,24 @@ impl View {
             take(entry(&checkpoint.manifest.operators, key, value).ok_or_else(|| Error::corrupt(own, "an entry cannot be read", 0))?)
         })
     }
+}
+
+/// As [`View::checkpoints`], of a store that is open.
+///
+/// # Errors
+/// The same.
+pub fn checkpoints(store: &Store) -> Result<Vec<Checkpoint>, Error> {
+    let mut found = Vec::new();
+    // Merged files have no manifest, nor have probes; what begins with a dot is being put.
+    for listed in store.list()?.into_iter().filter(|listed| epoch_of(&listed.name).is_some()) {
+        match store.open(&listed.name).and_then(|object| Checkpoint::of(&object)) {
+            Ok(checkpoint) => found.push((listed.modified, checkpoint)),
+            Err(Error::Absent { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    found.sort_by(|(a, _), (b, _)| b.cmp(a));
+    Ok(found.into_iter().map(|(_, checkpoint)| checkpoint).collect())
 }
 
 fn entry<'a>(operators: &'a [OperatorState], key: &'a [u8], value: &'a [u8]) -> Option<Entry<'a>> {
@@ -141,6 +146,7 @@ mod tests {
                 plan: "p".into(),
                 operators: operators(),
                 files: vec![],
+                forgotten_until: 0,
                 splits: vec![],
                 sinks: vec![],
             };

@@ -14,6 +14,7 @@ use std::{
 /// A merge on its way: what it replaces, and its result.
 struct Merging {
     replaced: Vec<FileRef>,
+    drops_tombstones: bool,
     task: Task<FileRef>,
 }
 
@@ -22,6 +23,8 @@ pub(crate) struct Files {
     store: Arc<Store>,
     /// Files of the committed state, oldest first.
     list: Vec<FileRef>,
+    /// Deletions up to this epoch may be missing in them.
+    forgotten_until: u64,
     /// Names that the last committed manifest needs, its own among them.
     referenced: HashSet<String>,
     /// Names that no manifest needs any more.
@@ -39,7 +42,8 @@ impl Files {
         let mut referenced: HashSet<_> = list.iter().map(|f| f.name.clone()).collect();
         referenced.extend(checkpoint.map(|c| c.own.name.clone()));
         let epoch = checkpoint.map_or(0, |c| c.manifest.epoch);
-        Self { store, list, referenced, unneeded: Vec::new(), merging: None, disk, spilling: None, epoch }
+        let forgotten_until = checkpoint.map_or(0, |c| c.manifest.forgotten_until);
+        Self { store, list, forgotten_until, referenced, unneeded: Vec::new(), merging: None, disk, spilling: None, epoch }
     }
 
     pub fn store(&self) -> &Store {
@@ -49,6 +53,11 @@ impl Files {
     /// Files of the committed state, oldest first.
     pub fn list(&self) -> &[FileRef] {
         &self.list
+    }
+
+    /// Deletions up to this epoch may be missing in the files.
+    pub fn forgotten_until(&self) -> u64 {
+        self.forgotten_until
     }
 
     /// Takes up a merge that has ended, so that the next manifest names its result, and tells whether that manifest has
@@ -67,6 +76,9 @@ impl Files {
         failpoint!("adopt");
         if let Some(list) = checkpoint::adopt(&self.list, &merging.replaced, merged.clone()) {
             self.list = list;
+            if merging.drops_tombstones {
+                self.forgotten_until = self.forgotten_until.max(merged.last_epoch);
+            }
         } else {
             self.unneeded.push(merged.name);
         }
@@ -106,10 +118,10 @@ impl Files {
         let name = names.merge(first.first_epoch, last.last_epoch);
         // A catch-up of RocksDB from behind this range still needs its tombstones.
         let disk_is_past = self.disk.as_ref().is_none_or(|d| d.mark() == 0 || d.mark() >= last.last_epoch);
-        let drop_tombstones = from_start && disk_is_past && self.spilling.is_none();
+        let drops_tombstones = from_start && disk_is_past && self.spilling.is_none();
         let (store, files) = (self.store.clone(), replaced.clone());
-        let merge = move || Ok(checkpoint::merge_files(&store, &files, drop_tombstones, &name)?);
-        self.merging = Some(Merging { replaced, task: Task::start("weir-merge", merge)? });
+        let merge = move || Ok(checkpoint::merge_files(&store, &files, drops_tombstones, &name)?);
+        self.merging = Some(Merging { replaced, drops_tombstones, task: Task::start("weir-merge", merge)? });
         Ok(())
     }
 
@@ -126,8 +138,7 @@ impl Files {
             return Ok(());
         }
         // Opened here, so that a merge which replaces them cannot take them away before they are read.
-        let after_mark: Vec<_> = self.list.iter().filter(|f| f.last_epoch > disk.mark()).cloned().collect();
-        let objects = self.store.open_files(&after_mark)?;
+        let objects = open_after(&self.store, &self.list, disk.mark())?;
         let epoch = self.epoch;
         self.spilling = Some(Task::start("weir-spill", move || catch_up(&disk, &objects, epoch))?);
         Ok(())
@@ -143,6 +154,22 @@ impl Files {
         let caught_up = self.disk.as_ref().is_some_and(|disk| disk.mark() >= self.epoch);
         caught_up && self.spilling.is_none() && shared.wants_spill.load(Ordering::Relaxed)
     }
+}
+
+fn open_after(store: &Store, files: &[FileRef], mark: u64) -> Result<Vec<Object>, checkpoint::Error> {
+    let after_mark: Vec<_> = files.iter().filter(|file| file.last_epoch > mark).cloned().collect();
+    store.open_files(&after_mark)
+}
+
+/// Brings RocksDB from a mark that a checkpoint follows from up to it (rule 20).
+///
+/// # Errors
+/// [`Error::Checkpoint`], [`Error::State`].
+pub(crate) fn bring_up(disk: &state::Disk, store: &Store, checkpoint: &Checkpoint) -> Result<(), Error> {
+    if disk.mark() == checkpoint.manifest.epoch {
+        return Ok(());
+    }
+    catch_up(disk, &open_after(store, &checkpoint.files(), disk.mark())?, checkpoint.manifest.epoch)
 }
 
 fn catch_up(disk: &state::Disk, objects: &[Object], epoch: u64) -> Result<(), Error> {

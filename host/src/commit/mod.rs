@@ -5,6 +5,7 @@
 //! transaction. At-least-once outputs are delivered before it, so after a crash they may come again.
 
 mod discovery;
+mod ends;
 mod files;
 mod log;
 pub mod requests;
@@ -12,7 +13,8 @@ mod savepoints;
 mod task;
 
 pub(crate) use discovery::Discovery;
-pub(crate) use files::Files;
+pub(crate) use ends::Ends;
+pub(crate) use files::{Files, bring_up};
 pub use log::LogError;
 pub(crate) use log::{CommitLog, KafkaLog, SplitOffset};
 pub(crate) use savepoints::Savepoints;
@@ -172,6 +174,8 @@ pub(crate) struct Coordinator {
     pub attempted: Vec<CommitMetadata>,
     /// The trace of the running epoch.
     pub trace: Span,
+    /// Where to stop, of a job that is being drained.
+    pub ends: Ends,
 }
 
 /// An epoch between its barrier and its commit.
@@ -239,8 +243,15 @@ impl Coordinator {
                 discovery.poll(&self.splits)?;
             }
             self.files.spill_if_wanted(&self.shared)?;
-            self.savepoints.poll(&self.stop)?;
-            let due = self.savepoints.is_wanted()
+            if self.savepoints.poll(&self.stop)? {
+                tracing::info!("asked to end after what the sources hold now");
+                self.ends.ask(&self.splits, self.consumer.clone())?;
+            }
+            if let Some(ends) = self.ends.poll()? {
+                let ends = Arc::new(ends);
+                self.workers.iter().for_each(|w| w.tell(Command::EndAt(ends.clone())));
+            }
+            let due = self.savepoints.is_wanted(ending)
                 || clock::since(last_epoch) >= self.interval
                 || self.shared.dirty_bytes.load(Ordering::Relaxed) >= self.dirty_bytes
                 || self.files.wants_commit(&self.shared);
@@ -297,7 +308,7 @@ impl Coordinator {
     /// Nothing else in Weir makes an epoch final.
     fn make_final(&mut self, done: InFlight, span: &Span) -> Result<(), Error> {
         let mut written = 0;
-        if done.changed || self.savepoints.is_wanted() || self.last_commit.is_none_or(|last| clock::since(last) >= RECOMMIT) {
+        if done.changed || self.savepoints.is_wanted(done.last) || self.last_commit.is_none_or(|last| clock::since(last) >= RECOMMIT) {
             let deadline = clock::monotonic() + self.log.patience().unwrap_or(self.delivery_timeout);
             let flush = span.parent().child("flush outputs");
             for producer in self.output_producers() {
@@ -396,6 +407,7 @@ impl Coordinator {
             plan: self.run.plan_hash.clone(),
             operators: self.run.operators.clone(),
             files: self.files.list().to_vec(),
+            forgotten_until: self.files.forgotten_until(),
             splits: self.splits.iter().map(position).collect(),
             sinks,
         };

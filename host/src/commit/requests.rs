@@ -19,15 +19,18 @@ const LOOK: Duration = Duration::from_millis(100);
 const ALIVE: Duration = Duration::from_secs(1);
 
 /// What is asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Request {
     /// Take a savepoint into this place: a folder, or `s3://bucket/prefix`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub savepoint: Option<String>,
-    /// Drain, commit and end; after a savepoint the run is closed.
+    /// Process and commit what was read, and end; after a savepoint the run is closed.
     #[serde(default)]
     pub stop: bool,
+    /// With `stop`: read what the sources hold now first.
+    #[serde(default)]
+    pub drain: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -193,7 +196,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     fn stop() -> Request {
-        Request { savepoint: Some("/to".into()), stop: true }
+        Request { savepoint: Some("/to".into()), stop: true, drain: false }
     }
 
     /// What the next request is, as a running job would find it.
@@ -227,7 +230,7 @@ mod tests {
         let mut requests = Requests::open(folder.path()).unwrap();
         requests.store.put_if_absent("a.json", b"{\"stop\": 7}").unwrap();
         requests.store.put_if_absent("b.json", b"{\"stop\": true}").unwrap();
-        assert_eq!(next(&mut requests), ("b".to_owned(), Request { savepoint: None, stop: true }));
+        assert_eq!(next(&mut requests), ("b".to_owned(), Request { stop: true, ..Request::default() }));
         let answer = String::from_utf8(requests.store.read("a.answer.json").unwrap()).unwrap();
         assert!(answer.contains("cannot be read"), "{answer}");
         requests.store.put_if_absent("c.json", b"{}").unwrap();

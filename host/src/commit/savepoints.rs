@@ -45,31 +45,32 @@ impl Savepoints {
         })
     }
 
-    /// Answers what is finished and takes up what is asked; `stop` is set where that is.
-    pub fn poll(&mut self, stop: &AtomicBool) -> Result<(), Error> {
+    /// Answers what is finished and takes up what is asked; `stop` is set where that is. Whether the sources are to be drained
+    /// first.
+    pub fn poll(&mut self, stop: &AtomicBool) -> Result<bool, Error> {
         if let Some((request, task)) = &self.writing {
-            let Some(written) = task.poll()? else { return Ok(()) };
+            let Some(written) = task.poll()? else { return Ok(false) };
             answer(&self.requests, request, written)?;
             self.writing = None;
         }
         if self.asked.is_some() {
-            return Ok(());
+            return Ok(false);
         }
-        let Some((id, request)) = self.requests.poll()? else { return Ok(()) };
+        let Some((id, request)) = self.requests.poll()? else { return Ok(false) };
         match request.savepoint {
             Some(into) => self.asked = Some(Asked { request: id, into: Location::parse(&into), stop: request.stop }),
             None if request.stop => self.ends.push(id),
             None => self.requests.answer(&id, Err("the request asks for nothing".to_owned()))?,
         }
-        if request.stop {
+        if request.stop && !request.drain {
             stop.store(true, Ordering::Relaxed);
         }
-        Ok(())
+        Ok(request.stop && request.drain)
     }
 
-    /// Whether the next commit is to be one that a savepoint is taken of, even if nothing has changed.
-    pub fn is_wanted(&self) -> bool {
-        self.asked.is_some()
+    /// Whether the commit of an epoch is to be one that a savepoint is taken of, even if nothing has changed.
+    pub fn is_wanted(&self, last: bool) -> bool {
+        self.asked.as_ref().is_some_and(|asked| last || !asked.stop)
     }
 
     /// Begins the savepoint that is wanted, of the checkpoint that was just committed: `own` and the files before it.

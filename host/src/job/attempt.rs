@@ -6,6 +6,7 @@ use super::{
     budget::Budget,
     past::Past,
     recover::{self, Start},
+    restore,
     world::{self, World},
 };
 use crate::{
@@ -17,7 +18,6 @@ use crate::{
     operator::{Instance, InstanceContext, SplitName, StateNumbers},
     sink::{LocalSink, Topics},
     source::LocalSource,
-    state::{self, StateId},
     worker::{self, Command, Parts, Reader, Shared, SinkWriter, SourceReader, Worker},
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -38,8 +38,6 @@ const GARBAGE_AGE: Duration = Duration::from_secs(3600);
 const WORKER_STACK: usize = 8 << 20;
 /// A job that was asked to end is given this long.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
-/// Memory of a hot entry beside the bytes of its key and value.
-const ENTRY_OVERHEAD: u64 = 96;
 
 /// Runs the job until it ends by itself or is asked to; everything is committed then.
 pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, past: &mut Past) -> Result<(), Error> {
@@ -61,7 +59,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
     world.log.begin()?;
     collect_garbage(&store, &listed, &start, store.check_writable(&mut names)?)?;
     let (operators, numbers) = recover::numbers(prepared, &start);
-    let (states, disk) = restore(prepared, &start, &store, dir, &numbers, &budget, workers)?;
+    let (states, disk) = restore::restore(prepared, &start, &store, (dir, past.distrusts_disk), &numbers, &budget)?;
     let shared = share(prepared, control, &world, &budget, workers);
 
     let (events, from_workers) = bounded(CHANNEL * workers);
@@ -115,6 +113,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
         last_commit: None,
         attempted: Vec::new(),
         trace: Default::default(),
+        ends: Default::default(),
     };
     let outcome = coordinator.run();
     shared.aborted.store(true, Ordering::Relaxed);
@@ -253,51 +252,6 @@ fn connect(
         exchanged.then(|| exchange::connect(workers, inputs, settings.batch_records, max_bytes).into())
     };
     prepared.plan.operators.iter().zip(&prepared.loaded).map(ends).collect()
-}
-
-/// Makes each worker's state from the checkpoint: in memory when it fits there, or else in RocksDB.
-fn restore(
-    prepared: &Prepared,
-    start: &Start,
-    store: &Store,
-    dir: &Path,
-    numbers: &[StateNumbers],
-    budget: &Budget,
-    workers: usize,
-) -> Result<(Vec<state::Store>, Option<Arc<state::Disk>>), Error> {
-    let keyed = prepared.plan.keyed().next().is_some();
-    let disk = keyed.then(|| state::Disk::open(&dir.join("rocksdb"), budget.disk_cache)).transpose()?.map(Arc::new);
-    let mut states: Vec<_> = (0..workers).map(|_| state::Store::new(disk.clone())).collect();
-    for (loaded, numbers) in prepared.loaded.iter().zip(numbers) {
-        for (position, declared) in loaded.declared().states.iter().enumerate() {
-            let kind = match declared.kind {
-                crate::operator::StateKind::Value => state::Kind::Value,
-                crate::operator::StateKind::Map => state::Kind::Map,
-            };
-            let id: StateId = numbers.of(position);
-            states.iter_mut().try_for_each(|s| s.register(id, kind, declared.version))?;
-        }
-    }
-    let Some(checkpoint) = &start.checkpoint else { return Ok((states, disk)) };
-    let (files, epoch, began) = (checkpoint.files(), checkpoint.manifest.epoch, clock::monotonic());
-    let size: u64 = files.iter().map(|f| f.bytes + f.entries * ENTRY_OVERHEAD).sum();
-    let live = match &disk {
-        Some(disk) if size > budget.state as u64 => {
-            let mut load = disk.load(epoch)?;
-            let live = checkpoint::restore(store, &files, |key, value| load.put(key, Some(value)).map_err(Error::from))?;
-            load.finish()?;
-            live
-        }
-        _ => checkpoint::restore(store, &files, |key, value| {
-            let shard = state::layout::Prefix::split(key).map_or(0, |(prefix, _)| prefix.shard);
-            match states.get_mut(usize::from(shard) % workers) {
-                Some(state) => state.insert_restored(epoch, key, Some(value)).map_err(Error::from),
-                None => Ok(()),
-            }
-        })?,
-    };
-    tracing::info!(entries = live, files = files.len(), ms = clock::since(began).as_millis(), "state restored");
-    Ok((states, disk))
 }
 
 type Sinks = (Vec<SinkWriter>, Vec<OutputProducer>, Vec<(String, Arc<LocalSink>)>);

@@ -130,6 +130,13 @@ impl Error {
         )
     }
 
+    /// Whether RocksDB found damage in its files, which are made of the checkpoint's and can be made again.
+    #[must_use]
+    pub fn is_damaged_disk(&self) -> bool {
+        let Self::Run(commit::Error::State(error) | commit::Error::Worker(worker::Error::State(error))) = self else { return false };
+        error.is_damaged_disk()
+    }
+
     /// What is to be done.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -203,7 +210,7 @@ fn of_commit(error: &kafka::CommitError) -> Kind {
 fn of_checkpoint(error: &checkpoint::Error) -> Kind {
     match error {
         checkpoint::Error::Corrupt { .. } | checkpoint::Error::NewerFormat { .. } | checkpoint::Error::Absent { .. } => Kind::Refused,
-        checkpoint::Error::Locked { .. } | checkpoint::Error::NoSavepoint { .. } => Kind::Refused,
+        checkpoint::Error::Locked { .. } | checkpoint::Error::NoSavepoint { .. } | checkpoint::Error::NoCheckpoint { .. } => Kind::Refused,
         checkpoint::Error::Remote { transient: true, .. } => Kind::Retry,
         checkpoint::Error::Remote { .. } | checkpoint::Error::NotEmpty { .. } => Kind::World,
         checkpoint::Error::Io { .. } => Kind::World,
@@ -213,6 +220,7 @@ fn of_checkpoint(error: &checkpoint::Error) -> Kind {
 
 fn of_state(error: &state::Error) -> Kind {
     match error {
+        damaged if damaged.is_damaged_disk() => Kind::Retry,
         state::Error::Disk { .. } | state::Error::Folder { .. } => Kind::World,
         state::Error::VersionMismatch { .. } | state::Error::Corrupt { .. } => Kind::Refused,
         _ => Kind::Bug,

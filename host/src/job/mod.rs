@@ -5,6 +5,7 @@ mod budget;
 mod error;
 mod past;
 mod recover;
+mod restore;
 mod world;
 
 pub use error::Error;
@@ -39,6 +40,15 @@ const RESTART_FIRST: Duration = Duration::from_millis(200);
 /// Longest pause between restarts.
 const RESTART_LAST: Duration = Duration::from_secs(10);
 
+/// What a new run begins with, instead of nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartFrom {
+    /// The savepoint at a place.
+    Savepoint(Location),
+    /// A checkpoint in the job's own store: that of an epoch, or the last one.
+    Checkpoint(Option<u64>),
+}
+
 /// What the command line and the environment add to a job file.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -50,9 +60,9 @@ pub struct Settings {
     pub batch_records: Option<usize>,
     /// Begin a new run and give up the state of the one before.
     pub fresh: bool,
-    /// Begin a new run with the savepoint at this place, unless the last run began with it.
-    pub from_savepoint: Option<Location>,
-    /// Leave state and positions of the savepoint behind that nothing in the job claims.
+    /// Begin a new run with this, unless the last run began with it.
+    pub from: Option<StartFrom>,
+    /// Leave state and positions of it behind that nothing in the job claims.
     pub allow_non_restored_state: bool,
     /// Kafka sources end where their topics end now.
     pub until_end: bool,
@@ -124,7 +134,8 @@ impl Prepared {
         for operator in &job.spec.operators {
             let path = settings.base_dir.join(&operator.component);
             let config = if operator.config.is_null() { "{}".to_owned() } else { operator.config.to_string() };
-            loaded.push(Arc::new(Loaded::load(&engine, &operator.id, &path, config, limits(&operator.limits))?));
+            let limits = limits_within(&job, operator);
+            loaded.push(Arc::new(Loaded::load(&engine, &operator.id, &path, config, limits)?));
         }
         let facts: Vec<_> = loaded.iter().map(|l| facts(l)).collect();
         let plan = Arc::new(Plan::new(&job, &facts)?);
@@ -226,6 +237,19 @@ fn limits(limits: &weir_spec::Limits) -> Limits {
     }
 }
 
+/// The limits of an operator in a job. Outputs in a transaction cannot outlast it: a call that takes longer than half of that
+/// would have the broker abort it, again after each restart, and the cause would be named nowhere.
+fn limits_within(job: &weir_spec::Job, operator: &weir_spec::Operator) -> Limits {
+    let asked = limits(&operator.limits);
+    let exactly_once = |sink: &weir_spec::Sink| sink.kafka.as_ref().is_some_and(|kafka| kafka.delivery == weir_spec::Delivery::ExactlyOnce);
+    let longest = job.spec.checkpoint.transaction_timeout.as_std() / 2;
+    if asked.deadline <= longest || !job.spec.sinks.iter().any(exactly_once) {
+        return asked;
+    }
+    tracing::debug!(operator = operator.id, asked = ?asked.deadline, ?longest, "the deadline of a call is half of the transaction's time-out");
+    Limits { deadline: longest, ..asked }
+}
+
 fn facts(loaded: &Loaded) -> ComponentFacts {
     let declared = loaded.declared();
     ComponentFacts {
@@ -269,6 +293,7 @@ fn attempts(prepared: &Prepared, control: &Arc<Control>, dir: &Path) -> Result<S
         if now > committed {
             (pause, failing_since, committed) = (RESTART_FIRST, clock::monotonic(), now);
         }
+        past.distrusts_disk |= error.is_damaged_disk();
         let again = error.kind() == crate::fault::Kind::Retry || prepared.goes_on_elsewhere(&error);
         if !again || control.stopping() {
             return Err(error);

@@ -19,6 +19,8 @@ const LOOK: Duration = Duration::from_secs(5);
 pub(super) struct Past {
     /// A new run is to be begun.
     pub fresh: bool,
+    /// RocksDB has shown damage: it is loaded anew.
+    pub distrusts_disk: bool,
     /// A partition that every commit of the job names.
     place: Option<(String, i32)>,
     /// The newest commits of this process, and the one that it began from.

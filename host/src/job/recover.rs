@@ -1,7 +1,7 @@
 //! Gathers the facts of a start, lets the pure decision decide, and carries it out.
 
 use super::{
-    Error, Prepared,
+    Error, Prepared, StartFrom,
     world::{self, BROKER_TIMEOUT, Single, World},
 };
 use crate::{
@@ -59,9 +59,13 @@ impl Start {
 /// # Errors
 /// A named refusal (rule 14), or what could not be looked at.
 pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, dir: &Path, fresh: bool) -> Result<Start, Error> {
-    let open = |from| Savepoint::open(from, &prepared.access(), dir);
-    let savepoint = prepared.settings.from_savepoint.as_ref().map(open).transpose()?;
-    let facts = facts(prepared, world, store, fresh, savepoint.as_ref())?;
+    let mut facts = facts(prepared, world, store, fresh)?;
+    let savepoint = begins_with(prepared, store, dir, &facts)?;
+    facts.savepoint = savepoint.as_ref().map(|savepoint| SavepointFact {
+        id: savepoint.document.id.clone(),
+        checkpoint: savepoint.checkpoint.clone(),
+        allow_non_restored: prepared.settings.allow_non_restored_state,
+    });
     match checkpoint::decide(&facts) {
         Decision::Refuse(refusal) => Err(refusal.into()),
         Decision::StartFresh => {
@@ -127,7 +131,35 @@ fn marker(prepared: &Prepared, run: &str) -> RunMarker {
     RunMarker::new(run, &prepared.plan.name, clock::now_ms())
 }
 
-fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool, savepoint: Option<&Savepoint>) -> Result<Facts, Error> {
+/// What a new run is to begin with. Of the job's own checkpoints it is the committed one where the commit is still known, and
+/// otherwise the newest that is there (rule 11). A run that began so goes on: the command line may stay as it is.
+fn begins_with(prepared: &Prepared, store: &Store, dir: &Path, facts: &Facts) -> Result<Option<Savepoint>, Error> {
+    let wanted = match &prepared.settings.from {
+        None => return Ok(None),
+        Some(StartFrom::Savepoint(place)) => return Ok(Some(Savepoint::open(place, &prepared.access(), dir)?)),
+        Some(StartFrom::Checkpoint(epoch)) => *epoch,
+    };
+    let fits = |epoch: u64| wanted.is_none_or(|wanted| wanted == epoch);
+    let began = facts.began_from.as_deref().and_then(checkpoint::epoch_of);
+    if !facts.fresh && began.is_some_and(fits) {
+        return Ok(None);
+    }
+    let committed = facts.manifests.values().find_map(|fact| match fact {
+        ManifestFact::Found(found) if fits(found.manifest.epoch) => Some((**found).clone()),
+        _ => None,
+    });
+    let found = match committed {
+        Some(committed) => Some(committed),
+        None => checkpoint::checkpoints(store)?.into_iter().find(|found| fits(found.manifest.epoch)).inspect(|found| {
+            let (run, epoch) = (&found.manifest.run, found.manifest.epoch);
+            tracing::warn!(run, epoch, "nothing is known of a commit of this checkpoint: its outputs may be missing");
+        }),
+    };
+    let found = found.ok_or_else(|| checkpoint::Error::NoCheckpoint { store: store.place(), epoch: wanted })?;
+    Ok(Some(Savepoint::of(prepared.store(dir)?, found, &prepared.plan.name)?))
+}
+
+fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Result<Facts, Error> {
     let kafka: Vec<_> = world.splits.iter().filter(|s| s.bounds.is_some()).map(|s| (s.topic.as_str(), s.partition)).collect();
     let mut committed = match &world.consumer {
         Some(consumer) if !kafka.is_empty() => consumer.committed(&kafka, BROKER_TIMEOUT)?,
@@ -159,11 +191,6 @@ fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool, savepoi
         manifests.insert(name, fact);
     }
     let marker = RunMarker::read(store)?;
-    let savepoint = savepoint.map(|savepoint| SavepointFact {
-        id: savepoint.document.id.clone(),
-        checkpoint: savepoint.checkpoint.clone(),
-        allow_non_restored: prepared.settings.allow_non_restored_state,
-    });
     Ok(Facts {
         fresh,
         expected: Expected { run: None, mode: Mode::Alone, shards: prepared.plan.shards, operators: expected_operators(prepared) },
@@ -172,7 +199,7 @@ fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool, savepoi
         manifests,
         began_from: marker.as_ref().and_then(|m| m.savepoint.clone()),
         marker: marker.map(|m| m.run),
-        savepoint,
+        savepoint: None,
     })
 }
 

@@ -4,6 +4,7 @@ use super::error::{Error, is_producer_fence};
 use super::ffi::{self, ProducerClient, TransactionFailure};
 use super::producer::{OutputProducer, ProducerSettings};
 use super::properties::{Cluster, topic_name};
+use crossbeam_channel::bounded;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::producer::Producer as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -12,10 +13,15 @@ use std::time::{Duration, Instant};
 
 /// Most characters of an offset's metadata that a broker takes with its default settings (`offset.metadata.max.bytes`).
 const METADATA_MAX: usize = 4096;
+const SEND_OFFSETS: &str = "send_offsets";
 /// Longest single wait in librdkafka: commit and abort wait for delivery reports that only polling in between settles.
 const STEP: Duration = Duration::from_millis(100);
 /// How long a request of a transaction waits for its answer before the connection counts as lost.
 const SILENCE: Duration = Duration::from_secs(5);
+
+/// librdkafka (2.12) may never return from send_offsets when the group's coordinator dies meanwhile: after this the call, and
+/// the producer with it, is given up.
+const LOST: Duration = Duration::from_secs(15);
 
 /// What a transactional producer is made with.
 #[derive(Debug, Clone)]
@@ -191,22 +197,44 @@ impl CommitProducer {
     }
 
     fn send_offsets(&mut self, group: &CString, list: &TopicPartitionList, deadline: Instant) -> Result<(), CommitError> {
-        const ACTION: &str = "send_offsets";
         loop {
             // librdkafka gives up by itself when this time is over, so it is never zero: one attempt is made.
-            let failure = match ffi::send_offsets(self.outputs.client(), group, list, millis(remaining(deadline).max(STEP))) {
+            let timeout = millis(remaining(deadline).max(STEP));
+            let failure = match self.send_offsets_beside(group, list, timeout)? {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
             };
             if failure.fatal {
-                return Err(self.broken(ACTION, &failure));
+                return Err(self.broken(SEND_OFFSETS, &failure));
             }
             if failure.abortable || !failure.retriable || Instant::now() >= deadline {
                 let reason = format!("{:?}: {}", failure.code, failure.reason);
-                return Err(self.give_up(ACTION, reason, is_group_fence(failure.code), deadline));
+                return Err(self.give_up(SEND_OFFSETS, reason, is_group_fence(failure.code), deadline));
             }
             self.outputs.poll();
         }
+    }
+
+    /// One call, on a thread that may be left behind in it. The client lives until that returns.
+    fn send_offsets_beside(
+        &mut self,
+        group: &CString,
+        list: &TopicPartitionList,
+        timeout_ms: i32,
+    ) -> Result<Result<(), TransactionFailure>, CommitError> {
+        let (outputs, group, list) = (self.outputs.clone(), group.clone(), list.clone());
+        let (sender, answer) = bounded(1);
+        let call = move || {
+            // Nobody waits any more when this took too long.
+            let _ = sender.send(ffi::send_offsets(outputs.client(), &group, &list, timeout_ms));
+        };
+        let failed = |reason: String| CommitError::Unknown { action: SEND_OFFSETS, reason };
+        let thread = std::thread::Builder::new().name("weir-offsets".into()).spawn(call);
+        let answer = match thread {
+            Ok(_) => answer.recv_timeout(LOST).map_err(|_| failed(format!("no answer within {LOST:?}"))),
+            Err(error) => Err(failed(format!("cannot start a thread: {error}"))),
+        };
+        answer.inspect_err(|_| self.state = State::Broken)
     }
 
     fn commit(&mut self, deadline: Instant) -> Result<(), CommitError> {

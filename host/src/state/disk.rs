@@ -1,4 +1,7 @@
-//! RocksDB, one for a process: committed state that does not fit in memory. A cache of the checkpoint store, wiped when opened.
+//! RocksDB, one for a process: committed state that does not fit in memory. A cache of the checkpoint store: what it holds
+//! of a run is used again after a restart if the run can go on from there, and wiped otherwise.
+
+mod manifest;
 
 use super::{Error, Result};
 use rocksdb::{
@@ -9,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Key of the mark (epoch, u64 BE); it lies in the range of the reserved operator.
+/// Key of the mark (epoch, u64 BE, and the run's name behind it); it lies in the range of the reserved operator.
 const MARK_KEY: &[u8] = b"\xff\xff\0\0\0\0mark";
 /// Files that are ingested have about this size.
 const FILE_BYTES: u64 = 64 << 20;
@@ -20,6 +23,7 @@ pub struct Disk {
     db: DB,
     options: Options,
     folder: PathBuf,
+    run: String,
     mark: AtomicU64,
     begun: AtomicBool,
     writer: Mutex<()>,
@@ -66,21 +70,42 @@ fn options(cache_bytes: usize) -> Options {
     options
 }
 
+fn open(options: &Options, folder: &Path) -> std::result::Result<DB, rocksdb::Error> {
+    let family = ColumnFamilyDescriptor::new(COLUMN_FAMILY, options.clone());
+    DB::open_cf_descriptors(options, folder, [family])
+}
+
 impl Disk {
-    /// Opens an empty database in `folder`. What a database there held is removed; other files stay.
+    /// Opens the database in `folder` as a part of `run`'s state. It stays as it was left if it holds that run's state at an
+    /// epoch that is `reusable` (rule 20). Otherwise, or if it cannot be read, it is wiped; other files in the folder stay.
     ///
     /// # Errors
     /// The folder cannot be made or emptied, or another process holds the database.
-    pub fn open(folder: &Path, cache_bytes: usize) -> Result<Self> {
+    pub fn open(folder: &Path, cache_bytes: usize, run: &str, reusable: impl FnOnce(u64) -> bool) -> Result<Self> {
         let options = options(cache_bytes);
-        let disk = |action, source| Error::Disk { folder: folder.to_owned(), action, source };
+        let failed = |action, source| Error::Disk { folder: folder.to_owned(), action, source };
         let io = |source| Error::Folder { folder: folder.to_owned(), source };
         std::fs::create_dir_all(folder).map_err(io)?;
-        DB::destroy(&options, folder).map_err(|e| disk("remove the old database", e))?;
-        std::fs::create_dir_all(folder).map_err(io)?;
-        let family = ColumnFamilyDescriptor::new(COLUMN_FAMILY, options.clone());
-        let db = DB::open_cf_descriptors(&options, folder, [family]).map_err(|e| disk("open", e))?;
-        Ok(Self { db, options, folder: folder.to_owned(), mark: AtomicU64::new(0), begun: AtomicBool::new(false), writer: Mutex::new(()) })
+        let left = if manifest::is_sound(folder) { Self::left(&options, folder, run) } else { None };
+        let (db, mark) = match left.filter(|(_, mark)| reusable(*mark)) {
+            Some(kept) => kept,
+            None => {
+                DB::destroy(&options, folder).map_err(|e| failed("remove the old database", e))?;
+                std::fs::create_dir_all(folder).map_err(io)?;
+                (open(&options, folder).map_err(|e| failed("open", e))?, 0)
+            }
+        };
+        let (mark, begun) = (AtomicU64::new(mark), AtomicBool::new(mark > 0));
+        Ok(Self { db, options, folder: folder.to_owned(), run: run.to_owned(), mark, begun, writer: Mutex::new(()) })
+    }
+
+    /// The database that an earlier process has left, with its mark, if it is of `run` and can be read.
+    fn left(options: &Options, folder: &Path, run: &str) -> Option<(DB, u64)> {
+        let unreadable = |error: &rocksdb::Error| tracing::warn!(%error, folder = %folder.display(), "RocksDB is loaded anew");
+        let db = open(options, folder).inspect_err(unreadable).ok()?;
+        let mark = db.get(MARK_KEY).inspect_err(unreadable).ok()??;
+        let (epoch, of_run) = mark.split_first_chunk::<8>()?;
+        (of_run == run.as_bytes()).then(|| (db, u64::from_be_bytes(*epoch)))
     }
 
     /// Bytes of its table files; 0 where RocksDB does not say.
@@ -238,7 +263,8 @@ impl Ingestion<'_> {
     /// # Errors
     /// RocksDB refused.
     pub fn finish(mut self) -> Result<()> {
-        self.put(MARK_KEY, Some(&self.epoch.to_be_bytes()))?;
+        let mark = [&self.epoch.to_be_bytes()[..], self.disk.run.as_bytes()].concat();
+        self.put(MARK_KEY, Some(&mark))?;
         self.close()?;
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);

@@ -162,4 +162,12 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether RocksDB found bytes that it did not write: loading it anew mends that.
+    #[must_use]
+    pub fn is_damaged_disk(&self) -> bool {
+        matches!(self, Self::Disk { source, .. } if source.kind() == rocksdb::ErrorKind::Corruption)
+    }
+}
+
 type Result<T> = std::result::Result<T, Error>;

@@ -1,6 +1,7 @@
 //! Each promise on its own; the store against a naive model is in `model`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, clippy::panic)]
 
+mod damage;
 mod model;
 
 use super::layout::Prefix;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 const VALUE: StateId = StateId { operator: 1, state: 0 };
 const MAP: StateId = StateId { operator: 1, state: 1 };
 const CACHE: usize = 8 << 20;
+const RUN: &str = "r";
 
 type Bytes = Vec<u8>;
 type Changes = Vec<(Bytes, Option<Bytes>)>;
@@ -195,7 +197,7 @@ fn a_change_on_top_of_a_frozen_epoch_belongs_to_the_next_delta() {
 #[test]
 fn rule_20_only_what_the_disk_holds_is_evicted() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = Arc::new(Disk::open(folder.path(), CACHE).unwrap());
+    let disk = Arc::new(Disk::open(folder.path(), CACHE, RUN, |_| false).unwrap());
     let mut store = new_store(Some(disk.clone()));
     set(&mut store, &[(b"first", Some(b"1"))]);
     let first = commit(&mut store, 1);
@@ -216,7 +218,7 @@ fn rule_20_only_what_the_disk_holds_is_evicted() {
 #[test]
 fn the_clock_spares_what_was_used_since_its_last_round() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = Arc::new(Disk::open(folder.path(), CACHE).unwrap());
+    let disk = Arc::new(Disk::open(folder.path(), CACHE, RUN, |_| false).unwrap());
     let mut store = new_store(Some(disk.clone()));
     let keys: Vec<Bytes> = (0..100u32).map(|i| i.to_be_bytes().to_vec()).collect();
     set(&mut store, &keys.iter().map(|k| (&k[..], Some(&b"v"[..]))).collect::<Vec<_>>());
@@ -232,7 +234,7 @@ fn the_clock_spares_what_was_used_since_its_last_round() {
 #[test]
 fn memory_is_counted_to_zero_when_everything_is_evicted() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = Arc::new(Disk::open(folder.path(), CACHE).unwrap());
+    let disk = Arc::new(Disk::open(folder.path(), CACHE, RUN, |_| false).unwrap());
     let mut store = new_store(Some(disk.clone()));
     set(&mut store, &[(&[7; 100], Some(&[1; 5000])), (b"k", Some(b"v"))]);
     assert!(store.bytes() > 5100);
@@ -249,7 +251,7 @@ fn memory_is_counted_to_zero_when_everything_is_evicted() {
 #[test]
 fn a_deletion_hides_the_disk_until_the_disk_has_it_too() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = Arc::new(Disk::open(folder.path(), CACHE).unwrap());
+    let disk = Arc::new(Disk::open(folder.path(), CACHE, RUN, |_| false).unwrap());
     let mut store = new_store(Some(disk.clone()));
     set(&mut store, &[(b"k", Some(b"1"))]);
     let first = commit(&mut store, 1);
@@ -325,7 +327,7 @@ fn a_value_of_another_version_is_reported_with_both() {
 #[test]
 fn slots_from_before_an_eviction_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = Arc::new(Disk::open(folder.path(), CACHE).unwrap());
+    let disk = Arc::new(Disk::open(folder.path(), CACHE, RUN, |_| false).unwrap());
     let mut store = new_store(Some(disk.clone()));
     set(&mut store, &[(b"k", Some(b"1"))]);
     catch_up(&disk, 1, &commit(&mut store, 1));
@@ -336,26 +338,38 @@ fn slots_from_before_an_eviction_are_refused() {
 }
 
 #[test]
-fn a_disk_is_empty_when_opened_and_leaves_other_files_alone() {
+fn rule_20_a_disk_is_used_again_by_its_run_from_a_mark_that_will_do() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
     let key = [&Prefix::new(VALUE, 0).bytes()[..], b"k"].concat();
-    let disk = Disk::open(folder.path(), CACHE).unwrap();
-    catch_up(&disk, 5, &vec![(key, some(b"\x01v"))]);
+    let disk = Disk::open(folder.path(), CACHE, RUN, |_| false).unwrap();
+    catch_up(&disk, 5, &vec![(key.clone(), some(b"\x01v"))]);
     assert!(matches!(disk.catch_up(5).err(), Some(Error::EpochOrder { epoch: 5, last: 5 })));
     assert!(matches!(disk.load(6).err(), Some(Error::NotEmpty { epoch: 6, mark: 5, .. })));
     drop(disk);
-    let disk = Arc::new(Disk::open(folder.path(), CACHE).unwrap());
-    assert_eq!(disk.mark(), 0);
-    disk.load(6).unwrap().finish().unwrap();
-    assert_eq!(get(&mut new_store(Some(disk)), &[b"k"]), [None]);
+
+    let disk = Arc::new(Disk::open(folder.path(), CACHE, RUN, |mark| mark == 5).unwrap());
+    assert_eq!(disk.mark(), 5);
+    assert_eq!(get(&mut new_store(Some(disk.clone())), &[b"k"]), [some(b"v")]);
+    // What is deleted from now on may not be forgotten: the disk still has the key.
+    let mut store = new_store(Some(disk.clone()));
+    set(&mut store, &[(b"k", None)]);
+    commit(&mut store, 6);
+    assert_eq!(get(&mut store, &[b"k"]), [None]);
+    drop((store, disk));
+
+    for (run, reusable) in [("another", true), (RUN, false)] {
+        let disk = Arc::new(Disk::open(folder.path(), CACHE, run, |_| reusable).unwrap());
+        assert_eq!((disk.mark(), get(&mut new_store(Some(disk.clone())), &[b"k"])), (0, vec![None]));
+        catch_up(&disk, 5, &vec![(key.clone(), some(b"\x01v"))]);
+    }
     assert_eq!(std::fs::read(folder.path().join("notes.txt")).unwrap(), b"mine");
 }
 
 #[test]
 fn a_catch_up_that_is_given_up_leaves_the_mark_and_may_be_repeated() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = Arc::new(Disk::open(folder.path(), CACHE).unwrap());
+    let disk = Arc::new(Disk::open(folder.path(), CACHE, RUN, |_| false).unwrap());
     let mut store = new_store(Some(disk.clone()));
     let long = vec![3; 700_000];
     set(&mut store, &[(b"a", Some(&long)), (b"b", Some(&long)), (b"c", Some(b"c"))]);
@@ -375,7 +389,7 @@ fn a_catch_up_that_is_given_up_leaves_the_mark_and_may_be_repeated() {
 fn rule_20_reads_are_right_while_a_catch_up_runs() {
     const KEYS: u64 = 6_000;
     let folder = tempfile::tempdir().unwrap();
-    let disk = Arc::new(Disk::open(folder.path(), CACHE).unwrap());
+    let disk = Arc::new(Disk::open(folder.path(), CACHE, RUN, |_| false).unwrap());
     let mut store = new_store(Some(disk.clone()));
     let mut random = Random(11);
     let mut model: Vec<Option<Bytes>> = vec![None; KEYS as usize];

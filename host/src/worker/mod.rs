@@ -34,6 +34,7 @@ use key::KeyBy;
 use keyed::Keyed;
 use output::Output;
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -115,6 +116,8 @@ pub(crate) enum Command {
     Release,
     /// The epoch is committed.
     Committed(u64),
+    /// Read no further than these ends, by split; what has no end ends where it is.
+    EndAt(Arc<HashMap<u32, i64>>),
     /// End now; everything uncommitted is dropped.
     Stop,
 }
@@ -299,6 +302,7 @@ impl Worker {
                         state.committed(epoch)?;
                     }
                 }
+                Command::EndAt(ends) => self.sources.iter_mut().for_each(|source| source.end_at(&ends)),
                 Command::Release => self.flow.output.release()?,
             }
         }

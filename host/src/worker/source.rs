@@ -68,6 +68,17 @@ impl SourceReader {
         }
     }
 
+    /// Ends the source: partitions where `ends` says, a file at its end, what has none where it is.
+    pub fn end_at(&mut self, ends: &HashMap<u32, i64>) {
+        match &mut self.reader {
+            Reader::Kafka { next, until, .. } => {
+                let left = next.iter().filter_map(|(split, next)| Some((*split, *ends.get(split).filter(|end| *end > next)?)));
+                *until = Some(left.collect());
+            }
+            Reader::Local { source, ended, .. } => *ended |= !matches!(**source, source::LocalSource::File(_)),
+        }
+    }
+
     /// Whether everything up to the end has been fetched.
     pub fn exhausted(&self) -> bool {
         match &self.reader {

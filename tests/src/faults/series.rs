@@ -113,6 +113,10 @@ pub fn run(name: &str, broker: &Broker, seed: u64, kills: &[Kill]) -> Report {
                 ended
             }
             Kill::At(point) => {
+                if *point == "restore" {
+                    // Else RocksDB is only brought up, which passes the point too seldom.
+                    folder.wipe_rocksdb(&workload.job);
+                }
                 let ended = end_at(&folder, &workload, point, 1 + random.below(HITS));
                 *report.points.entry(point).or_default() += 1;
                 ended

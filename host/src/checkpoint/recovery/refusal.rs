@@ -17,7 +17,8 @@ pub enum Refusal {
     /// The store says that a run has begun, the commit log knows nothing.
     #[error(
         "run {run} has begun by the checkpoint store, but nothing is committed for it: the offsets expired or were deleted, the topic \
-         was made anew, or the job points to another cluster or group. Point it back, or give up the state with --fresh"
+         was made anew, or the job points to another cluster or group. Point it back, begin a new run with the last checkpoint by \
+         --from-checkpoint, or give up the state with --fresh"
     )]
     NothingCommitted {
         /// The run that the marker names.
@@ -26,7 +27,7 @@ pub enum Refusal {
     /// Some places hold a commit, this one does not.
     #[error(
         "run {run} has committed, but no offset is committed for {split}: it expired or was deleted. \
-         Restore the offset, or give up the state with --fresh"
+         Restore the offset, begin a new run with the last checkpoint by --from-checkpoint, or give up the state with --fresh"
     )]
     MissingOffset {
         /// The split without an offset.
@@ -37,7 +38,7 @@ pub enum Refusal {
     /// Someone else commits here.
     #[error(
         "the offset committed for {place} is not this job's: {reason}. Another program uses the group, or a tool reset its offsets. \
-         Give the job a group of its own, or begin anew with --fresh"
+         Give the job a group of its own, begin a new run with the last checkpoint by --from-checkpoint, or begin anew with --fresh"
     )]
     ForeignMetadata {
         /// Where the commit stands.

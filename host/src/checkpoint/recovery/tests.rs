@@ -51,6 +51,7 @@ fn checkpoint() -> Checkpoint {
             plan: "plan".into(),
             operators: vec![stored()],
             files: vec![],
+            forgotten_until: 0,
             splits: vec![position(0, 100), position(1, 200)],
             sinks: vec![],
         },

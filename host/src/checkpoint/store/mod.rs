@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-pub use names::{Location, Names, is_object_name};
+pub use names::{Location, Names, epoch_of, is_object_name};
 pub use s3::{Access, Copies};
 
 use super::delta::Input;

@@ -128,6 +128,13 @@ pub fn is_object_name(name: &str) -> bool {
     }
 }
 
+/// The epoch whose object, with its manifest, has this name; none for every other name.
+#[must_use]
+pub fn epoch_of(name: &str) -> Option<u64> {
+    let (epoch, _) = name.split_once('-').filter(|_| is_object_name(name))?;
+    epoch.parse().ok()
+}
+
 fn is_incarnation(text: &str) -> bool {
     (1..=40).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
@@ -154,6 +161,10 @@ mod tests {
         assert_eq!(made, ["000000000007-a1-1.ckpt", "000000000007-a1-2.ckpt", "merge-1-7-a1-3.ckpt", "probe-a1-4.ckpt"]);
         assert!(matches!(Names::new("a-b"), Err(Error::Name { .. })));
         assert!(made.iter().all(|name| is_object_name(name)));
+        assert_eq!(epoch_of("000000000007-a1-1.ckpt"), Some(7));
+        for other in ["merge-1-7-a1-2.ckpt", "probe-a1-3.ckpt", ".000000000007-a1-1.ckpt.77-0.tmp", "run.json", "7"] {
+            assert_eq!(epoch_of(other), None, "{other}");
+        }
         assert!(is_object_name(".000000000007-a1-1.ckpt.77-0.tmp") && is_object_name(".committed.77-1.tmp"));
         for other in ["run.json", "committed", "notes.ckpt", "merge-x-7-a1-3.ckpt", ".notes.tmp", ".notes.a-1.tmp", "7-a1-1.ckpt"] {
             assert!(!is_object_name(other), "{other}");

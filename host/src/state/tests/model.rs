@@ -26,7 +26,7 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let disk = Arc::new(Disk::open(folder.path(), CACHE).unwrap());
+        let disk = Arc::new(Disk::open(folder.path(), CACHE, RUN, |_| false).unwrap());
         let store = new_store(Some(disk.clone()));
         let (now, committed, checkpoint) = Default::default();
         let (unspilled, frozen) = Default::default();
@@ -149,7 +149,8 @@ impl World {
         let how = self.random.below(3);
         if how > 0 {
             self.store = Store::new(None);
-            self.disk = Arc::new(Disk::open(&self.folder.path().join(self.random.below(u64::MAX).to_string()), CACHE).unwrap());
+            self.disk =
+                Arc::new(Disk::open(&self.folder.path().join(self.random.below(u64::MAX).to_string()), CACHE, RUN, |_| false).unwrap());
             self.unspilled = self.checkpoint.iter().map(|(k, v)| (k.clone(), Some(v.clone()))).collect();
         }
         if how == 1 && self.last_committed > 0 {

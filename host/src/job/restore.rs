@@ -1,0 +1,75 @@
+//! Each worker's state, made from the checkpoint that a start goes on from.
+
+use super::{Error, Prepared, budget::Budget, recover::Start};
+use crate::{
+    checkpoint::{self, Store},
+    clock, commit,
+    operator::{self, StateNumbers},
+    state::{self, StateId},
+};
+use std::{path::Path, sync::Arc};
+
+/// Memory of a hot entry beside the bytes of its key and value.
+const ENTRY_OVERHEAD: u64 = 96;
+
+/// Makes the states: in memory when they fit there, or else in RocksDB, which is brought up from where an earlier process of
+/// the run has left it, or loaded.
+///
+/// # Errors
+/// What cannot be read of the store, and what RocksDB refuses.
+pub(super) fn restore(
+    prepared: &Prepared,
+    start: &Start,
+    store: &Store,
+    (dir, distrusts_disk): (&Path, bool),
+    numbers: &[StateNumbers],
+    budget: &Budget,
+) -> Result<(Vec<state::Store>, Option<Arc<state::Disk>>), Error> {
+    let (workers, began) = (prepared.workers(), clock::monotonic());
+    let files = start.checkpoint.as_ref().map(checkpoint::Checkpoint::files).unwrap_or_default();
+    let size: u64 = files.iter().map(|f| f.bytes + f.entries * ENTRY_OVERHEAD).sum();
+    let in_memory = size <= budget.state as u64;
+    let reusable = |mark| !in_memory && !distrusts_disk && start.checkpoint.as_ref().is_some_and(|c| c.brings_up(mark));
+    let open = || state::Disk::open(&dir.join("rocksdb"), budget.disk_cache, &start.run, reusable);
+    let disk = prepared.plan.keyed().next().map(|_| open()).transpose()?.map(Arc::new);
+    let mut states: Vec<_> = (0..workers).map(|_| state::Store::new(disk.clone())).collect();
+    register(prepared, numbers, &mut states)?;
+    let Some(checkpoint) = &start.checkpoint else { return Ok((states, disk)) };
+    let (epoch, mark) = (checkpoint.manifest.epoch, disk.as_ref().map_or(0, |disk| disk.mark()));
+    let live = match &disk {
+        Some(disk) if mark > 0 => {
+            commit::bring_up(disk, store, checkpoint)?;
+            tracing::info!(from = mark, to = epoch, ms = clock::since(began).as_millis(), "state restored: RocksDB is brought up");
+            return Ok((states, Some(disk.clone())));
+        }
+        Some(disk) if !in_memory => {
+            let mut load = disk.load(epoch)?;
+            let live = checkpoint::restore(store, &files, |key, value| load.put(key, Some(value)).map_err(Error::from))?;
+            load.finish()?;
+            live
+        }
+        _ => checkpoint::restore(store, &files, |key, value| {
+            let shard = state::layout::Prefix::split(key).map_or(0, |(prefix, _)| prefix.shard);
+            match states.get_mut(usize::from(shard) % workers) {
+                Some(state) => state.insert_restored(epoch, key, Some(value)).map_err(Error::from),
+                None => Ok(()),
+            }
+        })?,
+    };
+    tracing::info!(entries = live, files = files.len(), ms = clock::since(began).as_millis(), "state restored");
+    Ok((states, disk))
+}
+
+fn register(prepared: &Prepared, numbers: &[StateNumbers], states: &mut [state::Store]) -> Result<(), Error> {
+    for (loaded, numbers) in prepared.loaded.iter().zip(numbers) {
+        for (position, declared) in loaded.declared().states.iter().enumerate() {
+            let kind = match declared.kind {
+                operator::StateKind::Value => state::Kind::Value,
+                operator::StateKind::Map => state::Kind::Map,
+            };
+            let id: StateId = numbers.of(position);
+            states.iter_mut().try_for_each(|s| s.register(id, kind, declared.version))?;
+        }
+    }
+    Ok(())
+}
