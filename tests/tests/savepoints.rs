@@ -154,16 +154,22 @@ fn an_older_checkpoint_is_gone_back_to_by_its_epoch_and_what_came_after_is_proce
 fn a_drained_job_has_processed_all_that_its_sources_held_when_it_was_asked() {
     let counting = Counting::new("drained", broker());
     let (folder, kept) = (Folder::new(), Folder::new());
-    let load = broker().load(counting.input(), KEYS, 20_000);
-    wait::until("a backlog", DEADLINE, || load.delivered() >= 40_000);
+    let load = broker().load(counting.input(), KEYS, 50_000);
     let mut run = folder.start(&counting.job, &[]);
     counting.await_committed(&mut run, 1, DEADLINE);
-    let sent = load.stop();
-    let to = kept.path("drained");
-    let stopped = folder.command(&["stop", "job.yaml", "--drain", "--savepoint", to.to_str().unwrap()]).expect(code::OK);
-    stopped.expect_named(&["stopped; savepoint of epoch"]);
+    run.freeze();
+    let before = load.delivered();
+    wait::until("a backlog", DEADLINE, || load.delivered() >= before + 100_000);
+    let (sent, to) = (load.stop(), kept.path("drained"));
+    std::thread::scope(|scope| {
+        let stopped = scope.spawn(|| folder.command(&["stop", "job.yaml", "--drain", "--savepoint", to.to_str().unwrap()]));
+        let requests = folder.path(counting.job.state_folder()).join("requests");
+        wait::until("the request", DEADLINE, || fs::read_dir(&requests).is_ok_and(|mut found| found.next().is_some()));
+        run.thaw();
+        stopped.join().unwrap().expect(code::OK).expect_named(&["stopped; savepoint of epoch"]);
+    });
     run.wait(DEADLINE).expect(code::OK);
-    assert_eq!(counting.committed() >= sent, broker().is_at_end(&counting.job.group(), counting.input()));
+    assert!(broker().is_at_end(&counting.job.group(), counting.input()));
     counting.assert_exact(sent, KEYS);
     folder.run(&counting.job, &[], DEADLINE).expect(code::START_REFUSED).expect_named(&["is closed"]);
 }

@@ -60,6 +60,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
     collect_garbage(&store, &listed, &start, store.check_writable(&mut names)?)?;
     let (operators, numbers) = recover::numbers(prepared, &start);
     let (states, disk) = restore::restore(prepared, &start, &store, (dir, past.distrusts_disk), &numbers, &budget)?;
+    past.distrusts_disk = false;
     let shared = share(prepared, control, &world, &budget, workers);
 
     let (events, from_workers) = bounded(CHANNEL * workers);
