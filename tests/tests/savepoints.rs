@@ -161,12 +161,14 @@ fn a_drained_job_has_processed_all_that_its_sources_held_when_it_was_asked() {
     let before = load.delivered();
     wait::until("a backlog", DEADLINE, || load.delivered() >= before + 100_000);
     let (sent, to) = (load.stop(), kept.path("drained"));
+    let requests = folder.path(counting.job.state_folder()).join("requests");
     std::thread::scope(|scope| {
-        let stopped = scope.spawn(|| folder.command(&["stop", "job.yaml", "--drain", "--savepoint", to.to_str().unwrap()]));
-        let requests = folder.path(counting.job.state_folder()).join("requests");
-        wait::until("the request", DEADLINE, || fs::read_dir(&requests).is_ok_and(|mut found| found.next().is_some()));
-        run.thaw();
-        stopped.join().unwrap().expect(code::OK).expect_named(&["stopped; savepoint of epoch"]);
+        scope.spawn(|| {
+            wait::until("the request", DEADLINE, || fs::read_dir(&requests).is_ok_and(|mut found| found.next().is_some()));
+            run.thaw();
+        });
+        let stopped = folder.command(&["stop", "job.yaml", "--drain", "--savepoint", to.to_str().unwrap()]);
+        stopped.expect(code::OK).expect_named(&["stopped; savepoint of epoch"]);
     });
     run.wait(DEADLINE).expect(code::OK);
     assert!(broker().is_at_end(&counting.job.group(), counting.input()));
