@@ -58,6 +58,10 @@ struct Rules {
     rules: Vec<Rule>,
     hits: u64,
     blocked: Vec<Way>,
+    /// Connections so far.
+    connections: u64,
+    /// What comes from clients over connections with a lower number is lost.
+    deaf_below: u64,
 }
 
 #[derive(Debug, Default)]
@@ -113,6 +117,12 @@ impl Proxy {
         self.shared.lock().hits
     }
 
+    /// Loses all that clients send from now on. Connections stay, and what comes over one of now is lost after
+    /// [`open`](Self::open) too: nothing of it lies in a socket's buffer and is delivered when its sender is long dead.
+    pub fn lose_requests(&self) {
+        self.shared.lock().deaf_below = u64::MAX;
+    }
+
     /// Lets nothing through in one direction until it is [opened](Self::open) again.
     pub fn block(&self, way: Way) {
         self.shared.lock().blocked.push(way);
@@ -120,7 +130,10 @@ impl Proxy {
 
     /// Lets everything through again, what was held up as well.
     pub fn open(&self) {
-        self.shared.lock().blocked.clear();
+        let mut rules = self.shared.lock();
+        rules.blocked.clear();
+        rules.deaf_below = rules.deaf_below.min(rules.connections);
+        drop(rules);
         self.shared.changed.notify_all();
     }
 }
@@ -140,6 +153,13 @@ impl Shared {
         Some(effect)
     }
 
+    fn is_lost(&self, connection: u64, way: Way) -> bool {
+        let mut rules = self.lock();
+        let lost = way == Way::Request && connection < rules.deaf_below;
+        rules.hits += u64::from(lost);
+        lost
+    }
+
     fn wait_while_blocked(&self, way: Way) {
         let _open = self.changed.wait_while(self.lock(), |rules| rules.blocked.contains(&way)).expect("no thread panics with the rules");
     }
@@ -154,26 +174,34 @@ type Asked = Arc<Mutex<HashMap<i32, Option<Api>>>>;
 
 fn connect(client: &TcpStream, server: &TcpStream, shared: &Arc<Shared>) {
     let asked = Asked::default();
+    let number = {
+        let mut rules = shared.lock();
+        rules.connections += 1;
+        rules.connections - 1
+    };
     for way in [Way::Request, Way::Answer] {
         let (from, to) = if way == Way::Request { (client, server) } else { (server, client) };
         let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone()) else { return };
         let (shared, asked) = (shared.clone(), asked.clone());
         spawn(move || {
             // The end of a connection, in whatever way, is the end of both its halves.
-            let _ = forward(&from, &to, way, &shared, &asked);
+            let _ = forward(&from, &to, (number, way), &shared, &asked);
             let _ = from.shutdown(Shutdown::Both);
             let _ = to.shutdown(Shutdown::Both);
         });
     }
 }
 
-fn forward(mut from: &TcpStream, mut to: &TcpStream, way: Way, shared: &Shared, asked: &Asked) -> io::Result<()> {
+fn forward(mut from: &TcpStream, mut to: &TcpStream, (connection, way): (u64, Way), shared: &Shared, asked: &Asked) -> io::Result<()> {
     loop {
         let mut frame = vec![0; 4];
         from.read_exact(&mut frame)?;
         let length = u32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]) as usize;
         frame.resize(4 + length, 0);
         from.read_exact(&mut frame[4..])?;
+        if shared.is_lost(connection, way) {
+            continue;
+        }
         let api = kind(&frame[4..], way, asked);
         match shared.effect(api, way) {
             None => {}

@@ -8,6 +8,8 @@ use weir_tests::broker::{Broker, broker};
 use weir_tests::counting::Counting;
 use weir_tests::faults::series::{self, Kill, POINTS};
 use weir_tests::job::Job;
+use weir_tests::records::Record;
+use weir_tests::wait;
 use weir_tests::weir::{Folder, code};
 
 #[test]
@@ -33,22 +35,28 @@ fn only_the_build_with_failpoints_knows_them_and_it_refuses_any_other_by_name() 
 
 #[test]
 fn rule_7_outputs_are_delivered_before_their_epoch_is_committed() {
-    let (from, to) = (Broker::start(), Broker::start());
-    let (input, counts) = (from.topic("in", 2), to.topic("out", 2));
+    const DEADLINE: Duration = Duration::from_secs(60);
+    const KEYS: u64 = 1_000;
+    let (from, (to, way_there)) = (broker(), Broker::proxied());
+    let (input, counts) = (from.topic("undelivered-in", 2), to.topic("out", 2));
     let at_least_once = serde_json::json!({ "delivery": "at-least-once" });
-    let counting = Counting::over("undelivered", &from, &input, &to, &counts, at_least_once);
-    let (folder, load) = (Folder::new(), from.load(&input, 1_000, 5_000));
+    let counting = Counting::over("undelivered", from, &input, &to, &counts, at_least_once);
+    let one_of_each: Vec<Record> = (0..KEYS).map(|key| Record::keyed(format!("key-{key}"), "")).collect();
+    let folder = Folder::new();
+    from.produce(&input, &one_of_each);
     let mut run = folder.start(&counting.job, &[]);
-    counting.await_committed(&mut run, 5_000, Duration::from_secs(60));
-    to.freeze();
+    counting.await_end(&mut run, DEADLINE);
+    way_there.lose_requests();
+    from.produce(&input, &one_of_each);
+    wait::until("outputs that are lost", DEADLINE, || way_there.hits() > 0);
     // Time for many epochs, of which nothing is delivered: none may be committed, for what it wrote dies with the process.
     assert!(run.ended_within(Duration::from_secs(2)).is_none());
     run.kill_9();
-    to.thaw();
+    way_there.open();
+    from.produce(&input, &one_of_each);
     let mut run = folder.start(&counting.job, &[]);
-    let sent = load.stop();
-    counting.await_end(&mut run, Duration::from_secs(60));
+    counting.await_end(&mut run, DEADLINE);
     run.terminate();
-    run.wait(Duration::from_secs(60)).expect(code::OK);
-    counting.assert_none_missing(sent, 1_000);
+    run.wait(DEADLINE).expect(code::OK);
+    counting.assert_none_missing(3 * KEYS, KEYS);
 }
