@@ -42,6 +42,11 @@ impl<'a> Counting<'a> {
         Self { job, from, input: input.to_owned(), to, counts: counts.to_owned() }
     }
 
+    /// The broker of its input.
+    pub fn broker(&self) -> &'a Broker {
+        self.from
+    }
+
     /// The topic of its input.
     pub fn input(&self) -> &str {
         &self.input
@@ -69,10 +74,11 @@ impl<'a> Counting<'a> {
     /// Waits until so many input records are committed.
     #[track_caller]
     pub fn await_committed(&self, run: &mut Run, records: u64, deadline: Duration) {
-        wait::until(&format!("{records} records committed"), deadline, || {
+        let committed = wait::for_some(deadline, || {
             run.assert_running();
-            self.committed() >= records
+            (self.committed() >= records).then_some(())
         });
+        assert!(committed.is_some(), "{records} records were not committed within {deadline:?}; stderr:\n{}", run.stderr());
     }
 
     /// Waits until all input is committed.

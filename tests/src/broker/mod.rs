@@ -1,6 +1,8 @@
 //! One real Apache Kafka per test binary: a node that `tests/kafka/kafka.sh` starts with the first test that asks for
-//! it, and that ends with the test process, however that ends. A test that ends its broker itself starts its own.
+//! it, and that ends with the test process, however that ends. A test that ends its broker itself starts its own, and
+//! one that ends a broker of several a [cluster](Broker::cluster).
 
+mod cluster;
 mod load;
 mod offsets;
 mod read;
@@ -30,11 +32,15 @@ use crate::wait;
 
 /// For one request. Generous: after a kill -9 the broker holds some back until the transaction is cleared.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Files of a cluster's further properties and listener, in its folder.
+/// Files of a cluster's further properties, listener and size of a node's heap, in its folder.
 const EXTRA: &str = "extra.properties";
 const LISTENER: &str = "listener";
+const HEAP: &str = "heap";
 /// Name of a cluster's folder, before the pid of its test process and its number in it.
 const FOLDER: &str = "weir-test-kafka-";
+
+/// As many as the broker's default.
+const REPLICAS: TopicReplication<'static> = TopicReplication::Fixed(-1);
 
 /// Properties of a broker that checks who may do what; what no rule names is allowed.
 pub const ACLS: &str = "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
@@ -75,6 +81,10 @@ impl Broker {
     }
 
     fn with(listener: &str, properties: &str) -> Self {
+        Self::of_nodes(1, "512m", listener, properties)
+    }
+
+    fn of_nodes(nodes: usize, heap: &str, listener: &str, properties: &str) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         remove_folders_of_ended_tests();
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -82,7 +92,8 @@ impl Broker {
         fs::create_dir_all(&folder).expect("the broker's folder");
         fs::write(folder.join(EXTRA), properties).expect("the broker's properties");
         fs::write(folder.join(LISTENER), listener).expect("the broker's listener");
-        let bootstrap = script(&folder, ["start", "1"]).trim().to_owned();
+        fs::write(folder.join(HEAP), heap).expect("the size of a heap");
+        let bootstrap = script(&folder, ["start", &nodes.to_string()]).trim().to_owned();
         Self { folder, for_jobs: bootstrap.clone(), bootstrap, topics: AtomicU32::new(0) }
     }
 
@@ -152,12 +163,12 @@ impl Broker {
 
     /// Kills the broker.
     pub fn kill(&self) {
-        script(&self.folder, ["kill", "1"]);
+        self.kill_node(1);
     }
 
     /// Starts a broker that was killed on the same data and port.
     pub fn restart(&self) {
-        script(&self.folder, ["start-node", "1"]);
+        self.restart_node(1);
     }
 
     /// Stops the broker's process without ending it: connections stay, and nothing answers.
@@ -200,7 +211,7 @@ impl Broker {
     #[track_caller]
     fn create_with(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
         // The records' times are made up and long past: by the default retention the broker would delete them.
-        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+        let topic = NewTopic::new(name, partitions, REPLICAS).set("retention.ms", "-1");
         let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
         let created = block_on(self.admin().create_topics([&topic], &admin_options())).expect("the broker answers");
         assert!(created.iter().all(Result::is_ok), "topic {name} was not created: {created:?}");
@@ -272,6 +283,7 @@ fn script<A: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = A>
         .env("WEIR_KAFKA_OWNER", process::id().to_string())
         .env("WEIR_KAFKA_EXTRA", folder.join(EXTRA))
         .env("WEIR_KAFKA_LISTENER", fs::read_to_string(folder.join(LISTENER)).expect("the broker's listener"))
+        .env("WEIR_KAFKA_HEAP", fs::read_to_string(folder.join(HEAP)).expect("the size of a heap"))
         .env_remove("WEIR_KAFKA_PORT")
         .output()
         .expect("kafka.sh runs");

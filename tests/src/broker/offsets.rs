@@ -105,13 +105,17 @@ impl Broker {
     }
 }
 
-/// Asks the group's coordinator, again while it is being made: the first group of a broker is there before it.
+/// Asks the group's coordinator, again while it is being made or another broker becomes it: the first group of a broker is
+/// there before it.
 #[track_caller]
 fn from_coordinator<T>(mut ask: impl FnMut() -> KafkaResult<T>) -> T {
-    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    use RDKafkaErrorCode::{
+        BrokerTransportFailure, CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator, OperationTimedOut, RequestTimedOut,
+    };
     let answer = wait::for_some(TIMEOUT, || match ask() {
         Err(error) => match error.rdkafka_error_code() {
             Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator) => None,
+            Some(BrokerTransportFailure | OperationTimedOut | RequestTimedOut) => None,
             _ => panic!("the group's coordinator: {error}"),
         },
         Ok(answer) => Some(answer),
