@@ -4,7 +4,7 @@
 //!   components; [`job`] writes job files; [`counting`] is one with its output's check; [`cgroup`] is what a container allows.
 //! - [`faults`] kills a job over and over, and judges what comes of it.
 //! - [`proxy`] stands between a job and a broker, and loses and delays what a test asks for.
-//! - [`s3`] is a server for checkpoints of which other machines know.
+//! - [`s3`] is a server for checkpoints of which other machines know; [`http_proxy`] harms what a job asks it.
 //! - [`records`] makes seeded input and compares output; [`model`] computes what is expected, naively and apart from
 //!   the host and the guests.
 //! - [`wait`] waits for conditions.
@@ -25,6 +25,7 @@ pub mod cgroup;
 pub mod counting;
 pub mod faults;
 pub mod guests;
+pub mod http_proxy;
 pub mod job;
 pub mod model;
 pub mod proxy;

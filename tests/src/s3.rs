@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::http_proxy::HttpProxy;
 use crate::wait;
 use crate::weir::{Folder, cache};
 
@@ -70,7 +71,13 @@ impl S3 {
 
     /// The field `store` of a job file's `checkpoint`.
     pub fn store(&self) -> Value {
-        json!({ "store": { "s3": { "bucket": BUCKET, "endpoint": format!("http://127.0.0.1:{}", self.port) } } })
+        store_at(self.port)
+    }
+
+    /// The same for a job that reaches the server through a proxy of its own. Commands reach it directly.
+    pub fn store_behind_proxy(&self) -> (Value, HttpProxy) {
+        let proxy = HttpProxy::start(self.port);
+        (store_at(proxy.port()), proxy)
     }
 
     /// A place in the bucket, as the command line names it.
@@ -99,6 +106,10 @@ impl S3 {
         objects.sort();
         objects
     }
+}
+
+fn store_at(port: u16) -> Value {
+    json!({ "store": { "s3": { "bucket": BUCKET, "endpoint": format!("http://127.0.0.1:{port}") } } })
 }
 
 impl Drop for S3 {

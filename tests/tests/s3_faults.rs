@@ -1,0 +1,187 @@
+//! A store whose answers are errors, late, lost or cut off, by a proxy between it and the job; and what was put reaching it
+//! when the job has long given it up.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use weir_tests::broker::broker;
+use weir_tests::counting::Counting;
+use weir_tests::http_proxy::{Effect, HttpProxy};
+use weir_tests::records::Record;
+use weir_tests::s3::S3;
+use weir_tests::wait;
+use weir_tests::weir::{Run, code};
+
+const DEADLINE: Duration = Duration::from_secs(90);
+const KEYS: u64 = 500;
+const PER_SECOND: u64 = 3_000;
+/// With its metrics, among which is the number of restarts.
+const METRICS: &[&str] = &["--metrics-port", "0"];
+/// An epoch's object, in the path of a request.
+const EPOCH: &str = "/00000";
+
+/// A job with a store behind a proxy. An answer is waited for half as long as a transaction may be open.
+fn counting(name: &str, s3: &S3, transaction: &str) -> (Counting<'static>, HttpProxy) {
+    let (store, proxy) = s3.store_behind_proxy();
+    let mut counting = Counting::new(name, broker());
+    counting.job = counting.job.checkpoint(store).checkpoint(json!({ "transactionTimeout": transaction }));
+    (counting, proxy)
+}
+
+fn goes_on(counting: &Counting<'_>, run: &mut Run) {
+    let before = counting.committed();
+    counting.await_committed(run, before + PER_SECOND / 2, DEADLINE);
+}
+
+/// Drains the job, and compares all that came out.
+fn end(counting: &Counting<'_>, mut run: Run, sent: u64) {
+    counting.await_end(&mut run, DEADLINE);
+    run.terminate();
+    run.wait(DEADLINE).expect(code::OK);
+    counting.assert_exact(sent, KEYS);
+}
+
+fn restarts(run: &Run) -> u64 {
+    let text = run.get("/metrics").1;
+    // A job whose components are being loaded has no metrics yet.
+    let Some(line) = text.lines().find(|line| line.starts_with("weir_restarts_total")) else { return 0 };
+    line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
+}
+
+#[test]
+fn rule_18_a_put_that_is_refused_slow_or_answered_to_nobody_is_made_once_without_a_restart() {
+    let s3 = S3::start();
+    let (counting, proxy) = counting("s3-puts", &s3, "40s");
+    let load = broker().load(counting.input(), KEYS, PER_SECOND);
+    let probe = proxy.harm("PUT", "/probe-", Effect::LoseAnswer, 1);
+    let folder = s3.folder();
+    let mut run = folder.start(&counting.job, METRICS);
+    wait::until("the first put", DEADLINE, || probe.hits() == 1);
+    for effect in [Effect::Answer(500), Effect::Answer(503), Effect::Delay(Duration::from_secs(1)), Effect::LoseAnswer] {
+        for (method, path) in [("PUT", EPOCH), ("PUT", "/merge-"), ("POST", "?delete")] {
+            goes_on(&counting, &mut run);
+            let harm = proxy.harm(method, path, effect, 2);
+            wait::until(&format!("{effect:?} of {method} {path}"), DEADLINE, || harm.hits() == 2);
+        }
+    }
+    goes_on(&counting, &mut run);
+    assert_eq!(restarts(&run), 0, "{}", run.stderr());
+    let sent = load.stop();
+    end(&counting, run, sent);
+}
+
+#[test]
+fn what_a_start_asks_and_gets_no_good_answer_to_is_asked_again_and_never_read_as_not_there() {
+    let s3 = S3::start();
+    let (counting, proxy) = counting("s3-gets", &s3, "20s");
+    let load = broker().load(counting.input(), KEYS, PER_SECOND);
+    let folder = s3.folder();
+    let mut run = folder.start(&counting.job, METRICS);
+    goes_on(&counting, &mut run);
+    run.kill_9();
+    let slow = (Effect::Delay(Duration::from_secs(1)), 1);
+    for (effect, times) in [(Effect::Answer(500), 2), (Effect::Answer(503), 2), (Effect::LoseAnswer, 2), (Effect::CutAnswer, 2), slow] {
+        let asked = [("GET", "list-type"), ("HEAD", EPOCH), ("GET", EPOCH), ("GET", "/run.json"), ("HEAD", "/probe-")];
+        let harms = asked.map(|(method, path)| proxy.harm(method, path, effect, times));
+        // Without copies, so that all is asked of the store.
+        let folder = s3.folder();
+        let mut run = folder.start(&counting.job, METRICS);
+        goes_on(&counting, &mut run);
+        assert_eq!(harms.map(|harm| harm.hits()), [times; 5], "{effect:?} of {asked:?}");
+        assert!(!run.stderr().contains("a new run begins"), "{}", run.stderr());
+        assert!(restarts(&run) <= 10, "{effect:?}: {}", run.stderr());
+        run.kill_9();
+    }
+    let folder = s3.folder();
+    let run = folder.start(&counting.job, METRICS);
+    let sent = load.stop();
+    end(&counting, run, sent);
+}
+
+#[test]
+fn rule_10_a_store_of_errors_silence_or_slowness_for_longer_than_a_transaction_costs_no_record_and_few_restarts() {
+    const LONGER: Duration = Duration::from_secs(10);
+    let s3 = S3::start();
+    let (counting, proxy) = counting("s3-sick", &s3, "4s");
+    let load = broker().load(counting.input(), KEYS, PER_SECOND);
+    let folder = s3.folder();
+    let mut run = folder.start(&counting.job, METRICS);
+    for effect in [Effect::Answer(500), Effect::Answer(503), Effect::Swallow, Effect::Delay(Duration::from_secs(5))] {
+        goes_on(&counting, &mut run);
+        let before = restarts(&run);
+        let harm = proxy.harm("", "", effect, u64::MAX);
+        let sick = Instant::now();
+        wait::until(&format!("{effect:?} for {LONGER:?}"), DEADLINE, || {
+            run.assert_running();
+            sick.elapsed() > LONGER
+        });
+        let restarted = restarts(&run) - before;
+        assert!(harm.hits() > 0 && (1..=5).contains(&restarted), "{effect:?}: {restarted} restarts in {LONGER:?}: {}", run.stderr());
+    }
+    goes_on(&counting, &mut run);
+    let sent = load.stop();
+    end(&counting, run, sent);
+}
+
+#[test]
+fn rule_18_a_put_that_arrives_when_the_job_has_given_it_up_changes_nothing() {
+    let s3 = S3::start();
+    let (counting, proxy) = counting("s3-late", &s3, "4s");
+    let load = broker().load(counting.input(), KEYS, PER_SECOND);
+    let folder = s3.folder();
+    let mut run = folder.start(&counting.job, METRICS);
+    let mut given_up = 0;
+    for path in [EPOCH, "/merge-", EPOCH] {
+        goes_on(&counting, &mut run);
+        let harm = proxy.harm("PUT", path, Effect::Hold, 1);
+        wait::until(&format!("{path} is given up"), DEADLINE, || restarts(&run) > given_up);
+        goes_on(&counting, &mut run);
+        given_up = restarts(&run);
+        harm.release();
+        wait::until(&format!("{path} arrives"), DEADLINE, || harm.late() == [200]);
+    }
+    goes_on(&counting, &mut run);
+    assert!(given_up <= 6, "{given_up} restarts: {}", run.stderr());
+    run.kill_9();
+    let folder = s3.folder();
+    let run = folder.start(&counting.job, METRICS);
+    let sent = load.stop();
+    end(&counting, run, sent);
+}
+
+#[test]
+fn rule_18_an_upload_by_parts_whose_steps_fail_and_whose_end_nobody_hears_is_there_once() {
+    // Keys that are alike in nothing, so that what they are merged into has several parts of 8 MiB.
+    const LONG_KEYS: u64 = 20_000;
+    const ROUNDS: u64 = 3;
+    let s3 = S3::start();
+    let (mut counting, proxy) = counting("s3-parts", &s3, "40s");
+    counting.job = counting.job.checkpoint(json!({ "dirtyBytes": "1MiB" }));
+    let harms = [
+        proxy.harm("POST", "?uploads", Effect::Answer(503), 1),
+        proxy.harm("PUT", "partNumber=", Effect::Answer(500), 1),
+        proxy.harm("PUT", "partNumber=", Effect::LoseAnswer, 1),
+        proxy.harm("POST", "uploadId=", Effect::LoseAnswer, 1),
+    ];
+    for _ in 0..ROUNDS {
+        let round: Vec<_> = (0..LONG_KEYS).map(|i| Record::keyed(format!("{i:06}{}", "x".repeat(1_000)), "")).collect();
+        broker().produce(counting.input(), &round);
+        let folder = s3.folder();
+        let mut run = folder.start(&counting.job, METRICS);
+        counting.await_end(&mut run, DEADLINE);
+        assert_eq!(restarts(&run), 0, "{}", run.stderr());
+        run.terminate();
+        run.wait(DEADLINE).expect(code::OK);
+    }
+    assert_eq!(harms.map(|harm| harm.hits()), [1; 4]);
+    let mut counts = HashMap::new();
+    for received in broker().consume(counting.counts()) {
+        let count = counts.entry(received.record.key.clone().unwrap()).or_insert(0);
+        *count += 1;
+        assert_eq!(received.record.text(), count.to_string());
+    }
+    assert!(counts.len() as u64 == LONG_KEYS && counts.values().all(|count| *count == ROUNDS), "{} keys", counts.len());
+}
