@@ -7,13 +7,13 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use weir_tests::broker::broker;
+use weir_tests::broker::{Load, broker};
 use weir_tests::counting::Counting;
 use weir_tests::http_proxy::{Effect, HttpProxy};
 use weir_tests::records::Record;
 use weir_tests::s3::S3;
 use weir_tests::wait;
-use weir_tests::weir::{Run, code};
+use weir_tests::weir::{Folder, Run, code};
 
 const DEADLINE: Duration = Duration::from_secs(90);
 const KEYS: u64 = 500;
@@ -148,6 +148,50 @@ fn rule_18_a_put_that_arrives_when_the_job_has_given_it_up_changes_nothing() {
     run.kill_9();
     let folder = s3.folder();
     let run = folder.start(&counting.job, METRICS);
+    let sent = load.stop();
+    end(&counting, run, sent);
+}
+
+/// A job that was stopped with a savepoint, and its load, which goes on.
+fn stopped_with_savepoint(counting: &Counting<'_>, s3: &S3, folder: &Folder) -> (Load, String) {
+    let load = broker().load(counting.input(), KEYS, PER_SECOND);
+    let mut run = folder.start(&counting.job, METRICS);
+    goes_on(counting, &mut run);
+    let savepoint = s3.place(&format!("savepoints/{}", counting.job.group()));
+    folder.command(&["stop", "job.yaml", "--savepoint", &savepoint]).expect(code::OK);
+    run.wait(DEADLINE).expect(code::OK);
+    (load, savepoint)
+}
+
+/// Starts the job with the option in its command, kills it, and does so once more: the first start may put the marker anew,
+/// the second reads what that one has put.
+fn goes_on_over_starts(counting: &Counting<'_>, folder: &Folder, arguments: &[&str]) {
+    for _ in 0..2 {
+        let mut run = folder.start(&counting.job, arguments);
+        goes_on(counting, &mut run);
+        assert!(!run.stderr().contains("a new run begins"), "{}", run.stderr());
+        run.kill_9();
+    }
+}
+
+/// The run's marker is the one object that is replaced. It says with which savepoint the run began, so that the option may
+/// stay in the command.
+#[test]
+fn rule_14_a_runs_marker_that_arrives_late_does_not_make_a_later_start_begin_anew() {
+    let s3 = S3::start();
+    let (counting, proxy) = counting("s3-marker", &s3, "4s");
+    let folder = s3.folder();
+    let (load, savepoint) = stopped_with_savepoint(&counting, &s3, &folder);
+    let arguments = [METRICS, &["--from-savepoint", &savepoint]].concat();
+    let marker = proxy.harm("PUT", "/run.json", Effect::Hold, 1);
+    let mut run = folder.start(&counting.job, &arguments);
+    wait::until("the marker is given up", DEADLINE, || restarts(&run) > 0);
+    goes_on(&counting, &mut run);
+    marker.release();
+    wait::until("the marker arrives and is refused", DEADLINE, || marker.late() == [412]);
+    run.kill_9();
+    goes_on_over_starts(&counting, &folder, &arguments);
+    let run = folder.start(&counting.job, &arguments);
     let sent = load.stop();
     end(&counting, run, sent);
 }

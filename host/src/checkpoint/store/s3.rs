@@ -17,7 +17,7 @@ use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path as Key;
 use object_store::{
     BackoffConfig, ClientOptions, GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-    RetryConfig,
+    RetryConfig, UpdateVersion,
 };
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -232,9 +232,27 @@ impl S3 {
         self.runtime.block_on(put)
     }
 
+    /// Puts a document in place of the one that is there now, and of no other: one that was given up and arrives after this
+    /// one is refused by the server then.
     pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        use object_store::Error as E;
         let key = self.key(name)?;
-        let put = async { self.client.put(&key, PutPayload::from(bytes.to_vec())).await.map(drop) };
+        let put = async {
+            let mode = match self.client.head(&key).await {
+                Ok(about) => PutMode::Update(UpdateVersion { e_tag: about.e_tag, version: about.version }),
+                Err(E::NotFound { .. }) => PutMode::Create,
+                Err(error) => return Err(error),
+            };
+            let options = PutOptions { mode, ..PutOptions::default() };
+            match self.client.put_opts(&key, PutPayload::from(bytes.to_vec()), options).await {
+                Err(error @ (E::Precondition { .. } | E::AlreadyExists { .. })) => {
+                    // By a try whose answer was lost, or by another put in between.
+                    let found = self.client.get(&key).await?.bytes().await?;
+                    if found == bytes { Ok(()) } else { Err(error) }
+                }
+                put => put.map(drop),
+            }
+        };
         match self.ask("put", name, put) {
             Err(Error::Absent { .. }) => Err(self.no_bucket("put", name)),
             put => put,
@@ -457,7 +475,7 @@ fn is_transient(error: &object_store::Error) -> bool {
     match error {
         // A refusal stays one, but for time-outs, conflicts and too many questions.
         E::Generic { .. } => status(&error.to_string()).is_none_or(|status| status >= 500 || [408, 409, 429].contains(&status)),
-        E::AlreadyExists { .. } | E::NotFound { .. } | E::JoinError { .. } => true,
+        E::AlreadyExists { .. } | E::Precondition { .. } | E::NotFound { .. } | E::JoinError { .. } => true,
         _ => false,
     }
 }
