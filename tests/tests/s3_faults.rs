@@ -197,6 +197,24 @@ fn rule_14_a_runs_marker_that_arrives_late_does_not_make_a_later_start_begin_ane
 }
 
 #[test]
+fn rule_14_a_run_whose_marker_a_crash_has_cut_off_goes_on_over_starts() {
+    let s3 = S3::start();
+    let (counting, proxy) = counting("s3-cut-off", &s3, "40s");
+    let folder = s3.folder();
+    let (_load, savepoint) = stopped_with_savepoint(&counting, &s3, &folder);
+    let arguments = [METRICS, &["--from-savepoint", &savepoint]].concat();
+    let mut run = folder.start(&counting.job, &arguments);
+    goes_on(&counting, &mut run);
+    run.kill_9();
+    // Once more from the same savepoint; the run is committed when its marker is put.
+    let marker = proxy.harm("PUT", "/run.json", Effect::Swallow, 1);
+    let run = folder.start(&counting.job, &[&arguments[..], &["--fresh"]].concat());
+    wait::until("the marker is put", DEADLINE, || marker.hits() == 1);
+    run.kill_9();
+    goes_on_over_starts(&counting, &folder, &arguments);
+}
+
+#[test]
 fn rule_18_an_upload_by_parts_whose_steps_fail_and_whose_end_nobody_hears_is_there_once() {
     // Keys that are alike in nothing, so that what they are merged into has several parts of 8 MiB.
     const LONG_KEYS: u64 = 20_000;

@@ -87,7 +87,10 @@ pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, dir: &P
         }
         Decision::Resume(resume) => {
             if facts.marker.as_ref() != Some(&resume.run) {
-                marker(prepared, &resume.run).write(store)?;
+                let mut marker = marker(prepared, &resume.run);
+                // Asked for and not started from: the run counts as one that began with it, for later starts as well.
+                marker.savepoint = facts.savepoint.as_ref().map(|savepoint| savepoint.id.clone());
+                marker.write(store)?;
             }
             let positions = in_order(world, resume.positions);
             tracing::info!(run = resume.run, epoch = resume.epoch, "resuming");
