@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::json;
-use weir_tests::broker::{ACLS, Broker};
+use weir_tests::broker::{ACLS, Broker, broker};
 use weir_tests::counting::Counting;
 use weir_tests::job::{Job, operator};
 use weir_tests::records::Record;
@@ -181,6 +181,16 @@ impl SmallDisk {
     fn grow(&self, size: &str) {
         system(&["mount", "-o", &format!("remount,size={size}"), self.folder.to_str().unwrap()]);
     }
+
+    /// As a system does with a disk that fails. Waits until no file on it is open for writing.
+    fn make_read_only(&self) {
+        let remount = ["mount", "-o", "remount,ro", self.folder.to_str().unwrap()];
+        wait::until("the disk is read-only", DEADLINE, || as_root(&remount).status.success());
+    }
+
+    fn make_writable(&self) {
+        system(&["mount", "-o", "remount,rw", self.folder.to_str().unwrap()]);
+    }
 }
 
 impl Drop for SmallDisk {
@@ -190,12 +200,17 @@ impl Drop for SmallDisk {
 }
 
 /// Runs a command as root.
-fn system(command: &[&str]) {
+fn as_root(command: &[&str]) -> Output {
     let root = fs::metadata("/proc/self").unwrap().uid() == 0;
     let mut words = if root { vec![] } else { vec!["sudo", "-n"] };
     words.extend_from_slice(command);
-    let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Command::new(words[0]).args(&words[1..]).output().unwrap()
+}
+
+/// The same, and it has to do what it should.
+fn system(command: &[&str]) {
+    let output = as_root(command);
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Runs a job over 300,000 keys until its disk is full, gives space, and lets it go on.
@@ -230,4 +245,51 @@ fn a_full_disk_under_the_checkpoints_ends_the_job_by_name_and_with_space_it_goes
 #[test]
 fn a_full_disk_under_rocksdb_ends_the_job_by_name_and_with_space_it_goes_on_exactly() {
     fills_up("full-rocksdb", |folder, job| folder.path(job.state_folder()).join("rocksdb"), "4m", "32MiB", "rocksdb");
+}
+
+/// Runs a job whose folder is a disk of its own that is made read-only, starts it once more meanwhile, and lets it go on.
+/// `READ_ONLY` is what both have to say beside the folder.
+fn becomes_read_only(name: &str, folder_of: &str, under_the_running_job: bool) {
+    const READ_ONLY: &str = "Read-only file system";
+    let broker = broker();
+    let counting = Counting::new(name, broker);
+    let folder = Folder::new();
+    let place = counting.job.state_folder().join(folder_of);
+    let named = place.to_str().unwrap().trim_end_matches('/');
+    let disk = SmallDisk::mount(folder.path(&place), "1g");
+    let load = broker.load(counting.input(), KEYS, PER_SECOND);
+    let mut run = folder.start(&counting.job, &[]);
+    counting.await_committed(&mut run, PER_SECOND, DEADLINE);
+    if under_the_running_job {
+        disk.make_read_only();
+        run.wait(DEADLINE).expect(code::WORLD).expect_named(&[named, READ_ONLY]);
+    } else {
+        terminate(run);
+        disk.make_read_only();
+    }
+    let committed = counting.committed();
+    folder.run(&counting.job, &[], DEADLINE).expect(code::WORLD).expect_named(&[named, READ_ONLY]);
+    assert_eq!(counting.committed(), committed, "a start that is refused commits nothing");
+    disk.make_writable();
+    let mut run = folder.start(&counting.job, &[]);
+    counting.await_committed(&mut run, committed + PER_SECOND, DEADLINE);
+    let sent = load.stop();
+    counting.await_end(&mut run, DEADLINE);
+    terminate(run);
+    counting.assert_exact(sent, KEYS);
+}
+
+#[test]
+fn checkpoints_that_become_read_only_under_a_job_end_it_by_name_and_once_writable_it_goes_on_exactly() {
+    becomes_read_only("read-only-store", "checkpoints", true);
+}
+
+#[test]
+fn a_start_over_a_read_only_state_folder_is_refused_by_name_and_once_writable_it_goes_on_exactly() {
+    becomes_read_only("read-only-folder", "", false);
+}
+
+#[test]
+fn a_start_over_a_read_only_rocksdb_is_refused_by_name_and_once_writable_it_goes_on_exactly() {
+    becomes_read_only("read-only-rocksdb", "rocksdb", false);
 }
