@@ -16,6 +16,9 @@
 
 mod commit_log;
 pub mod delta;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod flips;
 mod manifest;
 mod merge;
 mod merge_plan;
