@@ -89,7 +89,8 @@ pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, dir: &P
             if facts.marker.as_ref() != Some(&resume.run) {
                 let mut marker = marker(prepared, &resume.run);
                 // Asked for and not started from: the run counts as one that began with it, for later starts as well.
-                marker.savepoint = facts.savepoint.as_ref().map(|savepoint| savepoint.id.clone());
+                let asked = facts.savepoint.as_ref().map(|savepoint| savepoint.id.clone());
+                marker.savepoint = asked.or_else(|| facts.began_from.clone().filter(|_| prepared.settings.from.is_some()));
                 marker.write(store)?;
             }
             let positions = in_order(world, resume.positions);
