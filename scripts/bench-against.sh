@@ -19,7 +19,7 @@ commit=$(git rev-parse --verify --quiet "${1:-}^{commit}") || usage
 turns=${2:-3}
 [[ $turns =~ ^[1-9][0-9]*$ ]] || usage
 figures=("${@:3}")
-if [ ${#figures[@]} = 0 ]; then figures=(boundary passthrough_over wordcount keyed_average_per allocations); fi
+if [ ${#figures[@]} = 0 ]; then figures=(boundary passthrough_over wordcount_ keyed_average_per allocations); fi
 
 # The earlier commit has a clone and a target folder of its own, which the next comparison finds again.
 other=$WEIR_CACHE/against
@@ -55,12 +55,12 @@ def medians(path):
     return {name: statistics.median(values) for name, values in rounds.items()}
 
 before, after = map(medians, sys.argv[1:])
-worse = ("_ns", "_ms", "_mb", "sdk_over_columns", "allocations_per_record")
+worse = ("_ns", "_ms", "_mb", "_bytes", "sdk_over_columns", "allocations_per_record")
 fallen = False
 print(f"{'figure':32}{'before':>14}{'after':>14}{'gain':>9}")
 for name in sorted(before.keys() & after.keys()):
-    ratio = before[name] / after[name] if name.endswith(worse) else after[name] / before[name]
-    yardstick = name in ("copy_loop_per_cpu_s", "latency_without_weir_p99_ms")
+    ratio = before[name] / after[name] if name.endswith(worse) or name.startswith("recovery_") else after[name] / before[name]
+    yardstick = name.startswith(("copy_", "latency_without_weir_"))
     fallen |= ratio < 0.95 and not yardstick
     print(f"{name:32}{before[name]:14.4f}{after[name]:14.4f}{(ratio - 1) * 100:+8.1f}%")
 sys.exit(fallen)

@@ -9,7 +9,7 @@ pub enum Bound {
     AtLeast(f64),
     /// Says whether the machine was fit to measure anything: with less than this the whole run is void.
     MachineAtLeast(f64),
-    /// Nothing: it says what the machine itself takes, to set another figure against.
+    /// Nothing: it has an aim only, or says what the machine itself takes, to set another figure against.
     Nothing,
 }
 
@@ -60,13 +60,31 @@ pub const AVERAGE: Figure = figure("keyed_average_per_cpu_s", Bound::AtLeast(250
 /// The same with 20,000,000 keys, whose state does not fit the memory budget.
 pub const AVERAGE_20M: Figure = figure("keyed_average_20m_per_cpu_s", Bound::AtLeast(40_000.0), Some(80_000.0));
 /// Records per CPU-second with exactly-once output, as a share of those with at-least-once output: a passthrough job.
-pub const EXACTLY_ONCE_PASSTHROUGH: Figure = figure("eos_over_alo_passthrough", Bound::Nothing, Some(0.95));
+pub const EXACTLY_ONCE_PASSTHROUGH: Figure = figure("eos_over_alo_passthrough", Bound::AtLeast(0.95), None);
 /// The same of a word count.
-pub const EXACTLY_ONCE_WORDS: Figure = figure("eos_over_alo_wordcount", Bound::Nothing, Some(0.95));
+pub const EXACTLY_ONCE_WORDS: Figure = figure("eos_over_alo_wordcount", Bound::AtLeast(0.95), None);
+/// Records that the bare librdkafka loop copies per CPU-second in transactions of 100 ms.
+pub const COPY_TX_LOOP: Figure = figure("copy_tx_loop_per_cpu_s", Bound::Nothing, None);
+/// The same as a share of those that it copies without transactions.
+pub const COPY_TX: Figure = figure("copy_tx_over_copy", Bound::Nothing, None);
+/// Records per CPU-second of an exactly-once passthrough job with epochs of 100 ms as a share of that loop's.
+pub const EXACTLY_ONCE_COPY_TX: Figure = figure("eos_over_copy_tx", Bound::AtLeast(0.65), Some(0.85));
+/// The same as a share of those with at-least-once output.
+pub const EXACTLY_ONCE_SHORT: Figure = figure("eos_over_alo_passthrough_100ms", Bound::Nothing, None);
+/// That share as a multiple of the two loops': no more than 5 % beside what transactions cost by themselves.
+pub const EXACTLY_ONCE_SHORT_LOOPS: Figure = figure("eos_over_alo_100ms_over_loops", Bound::AtLeast(0.95), None);
 /// From the time a record was due to be produced until a consumer of the output has it, for 99 of 100.
 pub const LATENCY: Figure = figure("latency_p99_ms", Bound::AtMost(25.0), Some(10.0));
-/// The same from the producer straight to a consumer: the broker's, the clients' and the machine's part of it.
+/// The same for every second one.
+pub const LATENCY_MIDDLE: Figure = figure("latency_p50_ms", Bound::Nothing, None);
+/// For 99 of 100 from the producer straight to a consumer: the broker's, the clients' and the machine's part of it.
 pub const LATENCY_WITHOUT: Figure = figure("latency_without_weir_p99_ms", Bound::Nothing, None);
+/// The same for every second one.
+pub const LATENCY_WITHOUT_MIDDLE: Figure = figure("latency_without_weir_p50_ms", Bound::Nothing, None);
+/// For 99 of 100 with exactly-once output in epochs of 50 ms, which a record waits for and 20 ms more.
+pub const LATENCY_EXACTLY_ONCE: Figure = figure("latency_eos_50ms_p99_ms", Bound::Nothing, Some(70.0));
+/// The same for every second one.
+pub const LATENCY_EXACTLY_ONCE_MIDDLE: Figure = figure("latency_eos_50ms_p50_ms", Bound::Nothing, None);
 /// From the start of the process until a consumer has the first output record.
 pub const START: Figure = figure("start_to_first_output_ms", Bound::AtMost(600.0), Some(300.0));
 /// Resident memory of a job that has nothing to do.

@@ -1,18 +1,21 @@
 //! Measures what Weir promises: `make bench`.
 //!
 //! [`figure`] is the list of promises. [`measure`] takes them, each with a check that the output is right: over a real
-//! Kafka ([`kafka`]) with the built `weir` binary and default settings ([`job`]), on made-up input ([`data`]). Rounds are
-//! interleaved, so that what disturbs the machine for a while disturbs all figures alike; a figure is the median of its
-//! rounds. CPU seconds, where they are the unit, are those of the client's process from its start to its end, and the
-//! yardstick for them is the bare librdkafka loop in [`ffi`]. [`report`] prints and writes.
+//! Kafka ([`kafka`]) with the built binary ([`weir`]) and default settings ([`job`]), on made-up input ([`data`]), which is
+//! all there before or comes at a steady pace ([`load`]). Rounds are interleaved, so that what disturbs the machine for a
+//! while disturbs all figures alike; a figure is the median of its rounds. CPU seconds, where they are the unit, are those
+//! of the client's process from its start to its end, and the yardstick for them is the bare librdkafka loop in [`ffi`].
+//! [`report`] prints and writes.
 
 mod data;
 mod ffi;
 mod figure;
 mod job;
 mod kafka;
+mod load;
 mod measure;
 mod report;
+mod weir;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
@@ -21,6 +24,7 @@ use report::Measured;
 use std::io::{Write as _, stderr, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 #[global_allocator]
 static ALLOCATOR: ffi::Counting = ffi::Counting::new();
@@ -60,9 +64,9 @@ struct Cli {
 /// What this program does as its own child.
 #[derive(Subcommand)]
 enum Role {
-    /// Copy a topic
+    /// Copy a topic, with an epoch in transactions
     #[command(hide = true)]
-    RoleCopy { bootstrap: String, from: String, to: String, partitions: i32 },
+    RoleCopy { bootstrap: String, from: String, to: String, partitions: i32, epoch_ms: Option<u64> },
     /// Run a job and print its allocations per record
     #[command(hide = true)]
     RoleAllocations { job: PathBuf, components: PathBuf, records: u64 },
@@ -71,7 +75,9 @@ enum Role {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.role {
-        Some(Role::RoleCopy { bootstrap, from, to, partitions }) => ffi::copy(bootstrap, from, to, *partitions).map(|_| ExitCode::SUCCESS),
+        Some(Role::RoleCopy { bootstrap, from, to, partitions, epoch_ms }) => {
+            ffi::copy(bootstrap, from, to, *partitions, epoch_ms.map(Duration::from_millis)).map(|_| ExitCode::SUCCESS)
+        }
         Some(Role::RoleAllocations { job, components, records }) => {
             measure::allocations::count(&ALLOCATOR, job, components, *records).map(|()| ExitCode::SUCCESS)
         }
@@ -86,7 +92,7 @@ fn main() -> ExitCode {
 
 fn bench(cli: &Cli) -> Result<ExitCode> {
     let default = cli.filters.is_empty() && cli.rounds.is_none();
-    // Asked for before anything is measured: the answer is no reason to wait a quarter of an hour.
+    // Asked for before anything is measured: the answer is no reason to wait three quarters of an hour.
     let commit = if default && !cli.dry_run { Some(report::clean_commit()?) } else { None };
     let load = report::load()?;
     let measured = measure_all(cli)?;

@@ -1,10 +1,11 @@
 //! The yardstick: from topic to topic with librdkafka alone, through its cheapest calls, in the settings that Weir
-//! gives its own clients. It neither commits nor keeps keys, headers and times: less than any processor can do.
+//! gives its own clients. It keeps no keys, headers and times, and unless it is told to copy in transactions it commits
+//! nothing: less than any processor can do.
 
 use anyhow::{Context as _, Result, bail};
 use rdkafka::bindings as sys;
 use rdkafka::bindings::rd_kafka_resp_err_t as Code;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
 use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::ffi::{CString, c_void};
@@ -22,21 +23,26 @@ const QUEUE_FULL_WAIT: Duration = Duration::from_micros(500);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Copies the values of a topic, each to the partition of the same number, until the end of every partition is reached
-/// and every record acknowledged. Returns how many there were.
+/// and every record acknowledged: with `epoch` in transactions of that length, which hold the source's offsets too.
+/// Returns how many records there were.
 ///
 /// # Errors
 /// When a client cannot be made, a partition cannot be read, or the broker does not acknowledge in time.
-pub fn copy(bootstrap: &str, from: &str, to: &str, partitions: i32) -> Result<u64> {
+pub fn copy(bootstrap: &str, from: &str, to: &str, partitions: i32, epoch: Option<Duration>) -> Result<u64> {
     let consumer = consumer(bootstrap)?;
-    let producer = producer(bootstrap)?;
+    let producer = producer(bootstrap, epoch.map(|_| to))?;
     let source = Queue::new(&consumer, from, partitions)?;
     let target = Target::new(&producer, to)?;
+    let mut transactions = epoch.map(|epoch| Transactions::new(&consumer, &producer, from, partitions, epoch)).transpose()?;
     let mut taken = vec![null_mut(); TAKEN];
     let (mut copied, mut ended, mut last) = (0, 0, Instant::now());
     while ended < partitions {
         for message in source.take(&mut taken) {
             match message.raw().err {
                 Code::RD_KAFKA_RESP_ERR_NO_ERROR => {
+                    if let Some(transactions) = &mut transactions {
+                        transactions.include(&message)?;
+                    }
                     target.put(&producer, &message)?;
                     copied += 1;
                 }
@@ -50,8 +56,14 @@ pub fn copy(bootstrap: &str, from: &str, to: &str, partitions: i32) -> Result<u6
         }
         consumer.poll(Duration::ZERO);
         producer.poll(Duration::ZERO);
+        if let Some(transactions) = transactions.as_mut().filter(|transactions| transactions.is_due()) {
+            transactions.commit(&target)?;
+        }
     }
-    target.flush(&producer)?;
+    match &mut transactions {
+        Some(transactions) => transactions.commit(&target)?,
+        None => target.flush(&producer)?,
+    }
     Ok(copied)
 }
 
@@ -79,8 +91,8 @@ fn consumer(bootstrap: &str) -> Result<BaseConsumer> {
         .context("cannot make a consumer")
 }
 
-fn producer(bootstrap: &str) -> Result<BaseProducer> {
-    let settings = [
+fn producer(bootstrap: &str, transactional: Option<&str>) -> Result<BaseProducer> {
+    let mut settings = vec![
         ("bootstrap.servers", bootstrap),
         ("enable.idempotence", "true"),
         ("acks", "all"),
@@ -92,12 +104,66 @@ fn producer(bootstrap: &str) -> Result<BaseProducer> {
         ("queue.buffering.max.messages", "1000000"),
         ("queue.buffering.max.kbytes", "65536"),
     ];
+    settings.extend(transactional.map(|id| ("transactional.id", id)));
     settings
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect::<ClientConfig>()
         .create()
         .context("cannot make a producer")
+}
+
+/// One transaction after the other, each from its first record until its time is over and it is committed.
+struct Transactions<'c> {
+    producer: &'c BaseProducer,
+    group: ConsumerGroupMetadata,
+    from: &'c str,
+    epoch: Duration,
+    /// Since when one is open.
+    open: Option<Instant>,
+    /// Per partition the offset to go on from; none before its first record.
+    next: Vec<Option<i64>>,
+}
+
+impl<'c> Transactions<'c> {
+    fn new(consumer: &BaseConsumer, producer: &'c BaseProducer, from: &'c str, partitions: i32, epoch: Duration) -> Result<Self> {
+        producer.init_transactions(PATIENCE)?;
+        let group = consumer.group_metadata().context("the consumer has no group")?;
+        Ok(Self { producer, group, from, epoch, open: None, next: vec![None; usize::try_from(partitions)?] })
+    }
+
+    /// The record that is produced next belongs to the open transaction, or begins one.
+    fn include(&mut self, message: &Message<'_>) -> Result<()> {
+        if self.open.is_none() {
+            self.producer.begin_transaction()?;
+            self.open = Some(Instant::now());
+        }
+        let message = message.raw();
+        *self.next.get_mut(usize::try_from(message.partition)?).context("no such partition")? = Some(message.offset + 1);
+        Ok(())
+    }
+
+    fn is_due(&self) -> bool {
+        self.open.is_some_and(|since| since.elapsed() >= self.epoch)
+    }
+
+    /// Commits the open transaction, if there is one.
+    fn commit(&mut self, target: &Target<'_>) -> Result<()> {
+        if self.open.take().is_none() {
+            return Ok(());
+        }
+        // The client's own flush, which is a part of its commit, takes steps of 100 ms.
+        target.flush(self.producer)?;
+        let mut offsets = TopicPartitionList::new();
+        for (partition, next) in (0..).zip(&self.next) {
+            if let Some(next) = next {
+                offsets.add_partition_offset(self.from, partition, Offset::Offset(*next))?;
+            }
+        }
+        self.producer.send_offsets_to_transaction(&offsets, &self.group, PATIENCE)?;
+        self.producer.commit_transaction(PATIENCE)?;
+        Ok(())
+    }
 }
 
 /// All partitions of a topic as one queue. Destroyed before its client, as the borrow demands: the other order hangs.

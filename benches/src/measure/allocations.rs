@@ -3,7 +3,7 @@
 
 use super::{Bench, passthrough};
 use crate::ffi::Counting;
-use crate::job::operator;
+use crate::job::{Delivery, Source, operator};
 use anyhow::{Context as _, Result, ensure};
 use std::io::Write as _;
 use std::path::Path;
@@ -18,7 +18,8 @@ const LOOK: Duration = Duration::from_millis(1);
 pub fn measure(bench: &Bench) -> Result<f64> {
     passthrough::input(bench)?;
     let to = bench.topic("out")?;
-    let job = bench.job(passthrough::TOPIC, &to, vec![operator("passthrough", "in", false)?])?;
+    let operators = vec![operator("passthrough", "in", false)?];
+    let job = bench.job(Source::Topic(passthrough::TOPIC), &to, operators, Delivery::AT_LEAST_ONCE)?;
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("role-allocations").arg(job.path()).arg(bench.weir.components()).arg(passthrough::RECORDS.to_string());
     let output = command.output()?;

@@ -2,6 +2,7 @@
 
 use super::Bench;
 use super::word_count::operators;
+use crate::job::{Delivery, Source};
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ const IDLE: Duration = Duration::from_secs(6);
 /// MB, of 1,000,000 bytes.
 pub fn measure(bench: &Bench) -> Result<f64> {
     let (from, to) = (bench.topic("empty")?, bench.topic("out")?);
-    let job = bench.job(&from, &to, operators()?)?;
+    let job = bench.job(Source::Topic(&from), &to, operators()?, Delivery::AT_LEAST_ONCE)?;
     let mut run = bench.weir.start(&job, &[])?;
     let start = Instant::now();
     while let Some(left) = IDLE.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) {

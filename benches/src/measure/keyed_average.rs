@@ -2,12 +2,12 @@
 
 use super::Bench;
 use crate::data::{Draws, Random};
-use crate::job::{Run, operator};
+use crate::job::{Delivery, Source, operator};
 use crate::kafka::Kafka;
+use crate::weir::{Run, WITH_METRICS};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 /// Of /proc's times; the same on every Linux.
@@ -42,12 +42,12 @@ impl KeyedAverage {
         })?;
         let operators = vec![operator("keyed-average", "in", true)?];
         if !self.from_full {
-            let cpu = bench.run(&topic, operators, |kafka, to| self.check(kafka, to))?;
+            let cpu = bench.run(&topic, operators, Delivery::AT_LEAST_ONCE, |kafka, to| self.check(kafka, to))?;
             return Ok(self.records as f64 / cpu);
         }
         let to = bench.topic("out")?;
-        let job = bench.job(&topic, &to, operators)?;
-        let mut run = bench.weir.start(&job, &["--until-end", "--metrics-port", "0"])?;
+        let job = bench.job(Source::Topic(&topic), &to, operators, Delivery::AT_LEAST_ONCE)?;
+        let mut run = bench.weir.start(&job, &[&["--until-end"], &WITH_METRICS[..]].concat())?;
         let (read, before) = self.await_full(&mut run)?;
         let cpu = run.wait()?;
         self.check(bench.kafka()?, &to)?;
@@ -60,7 +60,7 @@ impl KeyedAverage {
         let start = Instant::now();
         loop {
             run.assert_running()?;
-            let read = records_read(run).unwrap_or(0);
+            let read = run.metrics().and_then(|metrics| metrics.sum("weir_source_records_total")).unwrap_or(0.0) as u64;
             if read >= self.keys {
                 return Ok((read, cpu_of(run.pid())?));
             }
@@ -115,18 +115,6 @@ fn write(key_number: u64, number: u64, key: &mut Vec<u8>, value: &mut Vec<u8>) {
 
 fn text(bytes: Option<&[u8]>) -> Option<&str> {
     std::str::from_utf8(bytes?).ok()
-}
-
-/// What the job's metrics say; none before they are there.
-fn records_read(run: &Run) -> Option<u64> {
-    let stderr = run.stderr();
-    let address = stderr.split("http://").nth(1)?.split("/metrics").next()?;
-    let mut stream = TcpStream::connect(address).ok()?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let line = answer.lines().find(|line| line.starts_with("weir_source_records_total{"))?;
-    line.split(' ').nth(1)?.parse().ok()
 }
 
 /// CPU seconds of a running process.

@@ -2,101 +2,77 @@
 //! hides nothing, until a consumer of committed records has the guest's rewritten copy.
 
 use super::{Bench, passthrough};
-use crate::job::operator;
-use crate::kafka::{Kafka, PARTITIONS, send};
+use crate::job::{Delivery, Source, operator};
+use crate::kafka::Kafka;
+use crate::load::Load;
 use anyhow::{Context as _, Result, ensure};
 use rdkafka::Message as _;
-use rdkafka::consumer::BaseConsumer;
-use rdkafka::producer::{BaseProducer, Producer as _};
 use std::time::{Duration, Instant};
 
-/// Records due at once, every millisecond: 50,000 a second.
-const OF_TICK: u64 = 50;
-const TICK: Duration = Duration::from_millis(1);
+/// Records a second, in thousands.
+const LOAD: Load = Load::thousands(50);
 /// Not measured: the job's start, and the first seconds after it.
 const WARM_UP: Duration = Duration::from_secs(4);
 /// Measured.
 const MEASURED: Duration = Duration::from_secs(10);
 /// For what was produced last to arrive.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Epochs that make readers of committed records wait little.
+const SHORT: Duration = Duration::from_millis(50);
 
-/// The 99th percentiles in milliseconds, without Weir and with it.
+/// Milliseconds of the 50th and the 99th percentile, without Weir and with it.
 pub fn measure(bench: &Bench) -> Result<Vec<f64>> {
-    Ok(vec![direct(bench)?, through_weir(bench)?])
+    Ok([direct(bench)?, through_weir(bench, Delivery::AT_LEAST_ONCE)?].concat())
+}
+
+/// The same with Weir and exactly-once output in short epochs.
+pub fn exactly_once(bench: &Bench) -> Result<Vec<f64>> {
+    Ok(through_weir(bench, Delivery::EXACTLY_ONCE.each(SHORT))?.to_vec())
 }
 
 /// The consumer reads what the producer writes.
-fn direct(bench: &Bench) -> Result<f64> {
+fn direct(bench: &Bench) -> Result<[f64; 2]> {
     let topic = bench.topic("paced")?;
-    let p99 = percentile(bench.kafka()?, &topic, &topic, 0)?;
+    let percentiles = percentiles(bench.kafka()?, &topic, &topic, 0)?;
     bench.kafka()?.delete(&topic)?;
-    Ok(p99)
+    Ok(percentiles)
 }
 
-fn through_weir(bench: &Bench) -> Result<f64> {
+fn through_weir(bench: &Bench, delivery: Delivery) -> Result<[f64; 2]> {
     let (from, to) = (bench.topic("paced")?, bench.topic("out")?);
-    let job = bench.job(&from, &to, vec![operator("passthrough", "in", false)?])?;
+    let job = bench.job(Source::Topic(&from), &to, vec![operator("passthrough", "in", false)?], delivery)?;
     let mut run = bench.weir.start(&job, &[])?;
-    let p99 = percentile(bench.kafka()?, &from, &to, 0x20);
+    let percentiles = percentiles(bench.kafka()?, &from, &to, 0x20);
     run.assert_running()?;
     bench.kafka()?.delete(&from)?;
     bench.kafka()?.delete(&to)?;
-    p99
+    percentiles
 }
 
 /// From a paced producer into `from` to a consumer of `to`, where every byte has the bits of `flipped` flipped.
-fn percentile(kafka: &Kafka, from: &str, to: &str, flipped: u8) -> Result<f64> {
-    let consumer = kafka.reader(to, false)?;
-    let epoch = Instant::now();
-    let mut latencies = std::thread::scope(|scope| {
-        let produce = || produce(kafka, from, epoch);
-        let producer = std::thread::Builder::new().name("producer".into()).spawn_scoped(scope, produce)?;
-        let latencies = consume(&consumer, epoch, flipped);
-        producer.join().map_err(|_| anyhow::anyhow!("the producer panicked"))??;
-        latencies
-    })?;
+fn percentiles(kafka: &Kafka, from: &str, to: &str, flipped: u8) -> Result<[f64; 2]> {
+    // Each record's number is the time at which it is due, in nanoseconds since the load began.
+    let record = |_, due: Duration, _: &mut Vec<u8>, value: &mut Vec<u8>| passthrough::write(due.as_nanos() as u64, value);
+    let (mut latencies, _) = LOAD.during(kafka, from, record, |begun| consume(kafka, to, begun, flipped))?;
     latencies.sort_unstable();
-    let p99 = latencies.get(latencies.len() * 99 / 100).context("nothing was measured")?;
-    Ok(*p99 as f64 / 1e6)
+    let percentile = |of_hundred| latencies.get(latencies.len() * of_hundred / 100).map(|nanos| *nanos as f64 / 1e6);
+    Ok([percentile(50).context("nothing was measured")?, percentile(99).context("nothing was measured")?])
 }
 
-fn ticks() -> u64 {
-    ((WARM_UP + MEASURED).as_nanos() / TICK.as_nanos()) as u64
-}
-
-/// Each record's number is the time at which it is due, in nanoseconds since `epoch`.
-fn produce(kafka: &Kafka, topic: &str, epoch: Instant) -> Result<()> {
-    let producer: BaseProducer = kafka.config().set("linger.ms", "1").set("enable.idempotence", "true").create()?;
-    let mut value = Vec::new();
-    let mut partitions = (0..PARTITIONS).cycle();
-    for tick in 0..ticks() {
-        let due = TICK * u32::try_from(tick)?;
-        while let Some(early) = due.checked_sub(epoch.elapsed()).filter(|early| !early.is_zero()) {
-            std::thread::park_timeout(early);
-        }
-        value.clear();
-        passthrough::write(due.as_nanos() as u64, &mut value);
-        for partition in partitions.by_ref().take(OF_TICK as usize) {
-            send(&producer, topic, partition, &[], &value)?;
-        }
-        producer.poll(Duration::ZERO);
-    }
-    producer.flush(PATIENCE)?;
-    Ok(())
-}
-
-/// Nanoseconds of each record that was due after the warm-up.
-fn consume(consumer: &BaseConsumer, epoch: Instant, flipped: u8) -> Result<Vec<u64>> {
-    let (mut left, warm) = (ticks() * OF_TICK, WARM_UP.as_nanos() as u64);
+/// Nanoseconds of each record that is due while it is measured.
+fn consume(kafka: &Kafka, topic: &str, begun: Instant, flipped: u8) -> Result<Vec<u64>> {
+    let consumer = kafka.reader(topic, false)?;
+    let mut left = LOAD.within(MEASURED);
+    let (warm, end) = (WARM_UP.as_nanos() as u64, (WARM_UP + MEASURED).as_nanos() as u64);
     let mut latencies = Vec::with_capacity(usize::try_from(left)?);
     while left > 0 {
-        ensure!(epoch.elapsed() < WARM_UP + MEASURED + PATIENCE, "{left} records did not come");
+        ensure!(begun.elapsed() < WARM_UP + MEASURED + PATIENCE, "{left} records did not come");
         let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
         let message = message?;
         let due = passthrough::number(message.payload().unwrap_or_default(), flipped).context("a value without a number")?;
-        left -= 1;
-        if due >= warm {
-            latencies.push((epoch.elapsed().as_nanos() as u64).saturating_sub(due));
+        if (warm..end).contains(&due) {
+            left -= 1;
+            latencies.push((begun.elapsed().as_nanos() as u64).saturating_sub(due));
         }
     }
     Ok(latencies)

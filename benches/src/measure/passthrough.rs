@@ -2,10 +2,12 @@
 //! loop. Both are processes of their own; start and end of both count.
 
 use super::Bench;
-use crate::job::{Delivery, Run, operator};
+use crate::job::{Delivery, operator};
 use crate::kafka::{Kafka, PARTITIONS};
+use crate::weir::Run;
 use anyhow::{Result, ensure};
 use std::process::Command;
+use std::time::Duration;
 
 /// Records of the topic.
 pub const RECORDS: u64 = 4_000_000;
@@ -17,20 +19,29 @@ const NUMBER: usize = 8;
 
 /// Records per CPU-second of the loop, and Weir's as a share of it.
 pub fn measure(bench: &Bench) -> Result<Vec<f64>> {
-    input(bench)?;
-    let copied = RECORDS as f64 / copy_loop(bench)?;
-    let cpu = bench.run(TOPIC, vec![operator("passthrough", "in", false)?], |kafka, to| check(kafka, to, 0x20))?;
+    let copied = RECORDS as f64 / copy_loop(bench, None)?;
+    let cpu = job(bench, Delivery::AT_LEAST_ONCE)?;
     Ok(vec![copied, RECORDS as f64 / cpu / copied])
 }
 
-/// What exactly-once delivery leaves of the records per CPU-second.
-pub fn exactly_once(bench: &Bench) -> Result<f64> {
+/// CPU seconds of the job.
+pub fn job(bench: &Bench, delivery: Delivery) -> Result<f64> {
     input(bench)?;
-    let cpu = |delivery| {
-        let operators = vec![operator("passthrough", "in", false)?];
-        bench.run_that_delivers(TOPIC, operators, delivery, |kafka, to| check(kafka, to, 0x20))
-    };
-    Ok(cpu(Delivery::AtLeastOnce)? / cpu(Delivery::ExactlyOnce)?)
+    bench.run(TOPIC, vec![operator("passthrough", "in", false)?], delivery, |kafka, to| check(kafka, to, 0x20))
+}
+
+/// CPU seconds of the loop, in transactions of `epoch` if there is one.
+pub fn copy_loop(bench: &Bench, epoch: Option<Duration>) -> Result<f64> {
+    input(bench)?;
+    let (kafka, to) = (bench.kafka()?, bench.topic("out")?);
+    let folder = tempfile::tempdir()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["role-copy", kafka.bootstrap(), TOPIC, &to, &PARTITIONS.to_string()]);
+    command.args(epoch.map(|epoch| epoch.as_millis().to_string()));
+    let cpu = Run::start(&mut command, &folder.path().join("stderr"))?.wait()?;
+    check(kafka, &to, 0)?;
+    kafka.delete(&to)?;
+    Ok(cpu)
 }
 
 /// Fills the topic.
@@ -48,18 +59,6 @@ pub fn write(number: u64, value: &mut Vec<u8>) {
 pub fn number(value: &[u8], flipped: u8) -> Option<u64> {
     let bytes: [u8; NUMBER] = value.get(..NUMBER)?.try_into().ok()?;
     Some(u64::from_le_bytes(bytes.map(|byte| byte ^ flipped)))
-}
-
-/// CPU seconds of the loop.
-fn copy_loop(bench: &Bench) -> Result<f64> {
-    let (kafka, to) = (bench.kafka()?, bench.topic("out")?);
-    let folder = tempfile::tempdir()?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["role-copy", kafka.bootstrap(), TOPIC, &to, &PARTITIONS.to_string()]);
-    let cpu = Run::start(&mut command, &folder.path().join("stderr"))?.wait()?;
-    check(kafka, &to, 0)?;
-    kafka.delete(&to)?;
-    Ok(cpu)
 }
 
 /// Every record is there once, rewritten.

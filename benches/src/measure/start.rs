@@ -2,6 +2,7 @@
 
 use super::Bench;
 use super::word_count::{WordCount, operators};
+use crate::job::{Delivery, Source};
 use anyhow::{Result, ensure};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ pub fn measure(bench: &Bench) -> Result<f64> {
     let from = WordCount { distinct: 10_000 }.input(bench)?;
     let to = bench.topic("out")?;
     let kafka = bench.kafka()?;
-    let job = bench.job(&from, &to, operators()?)?;
+    let job = bench.job(Source::Topic(&from), &to, operators()?, Delivery::AT_LEAST_ONCE)?;
     let consumer = kafka.reader(&to, false)?;
     ensure!(consumer.poll(CONNECT).is_none(), "a new topic has records");
     let start = Instant::now();

@@ -22,15 +22,12 @@ pub struct WordCount {
 impl WordCount {
     /// Words per CPU-second.
     pub fn measure(self, bench: &Bench) -> Result<f64> {
-        let cpu = bench.run(&self.input(bench)?, operators()?, |kafka, to| self.check(kafka, to))?;
-        Ok(WORDS as f64 / cpu)
+        Ok(WORDS as f64 / self.job(bench, Delivery::AT_LEAST_ONCE)?)
     }
 
-    /// What exactly-once delivery leaves of the words per CPU-second.
-    pub fn exactly_once(self, bench: &Bench) -> Result<f64> {
-        let topic = self.input(bench)?;
-        let cpu = |delivery| bench.run_that_delivers(&topic, operators()?, delivery, |kafka, to| self.check(kafka, to));
-        Ok(cpu(Delivery::AtLeastOnce)? / cpu(Delivery::ExactlyOnce)?)
+    /// CPU seconds of the job.
+    pub fn job(self, bench: &Bench, delivery: Delivery) -> Result<f64> {
+        bench.run(&self.input(bench)?, operators()?, delivery, |kafka, to| self.check(kafka, to))
     }
 
     /// Fills the topic; its name.
