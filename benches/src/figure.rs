@@ -85,6 +85,26 @@ pub const LATENCY_WITHOUT_MIDDLE: Figure = figure("latency_without_weir_p50_ms",
 pub const LATENCY_EXACTLY_ONCE: Figure = figure("latency_eos_50ms_p99_ms", Bound::Nothing, Some(70.0));
 /// The same for every second one.
 pub const LATENCY_EXACTLY_ONCE_MIDDLE: Figure = figure("latency_eos_50ms_p50_ms", Bound::Nothing, None);
+/// From a kill under 50,000 records a second until the output lacks less than an epoch's worth: with almost no state.
+pub const RECOVERY: Figure = figure("recovery_0_s", Bound::Nothing, Some(3.0));
+/// The same with 100 MB of state, and RocksDB's files still there.
+pub const RECOVERY_100MB_KEPT: Figure = figure("recovery_100mb_kept_s", Bound::Nothing, Some(3.0));
+/// The same without them.
+pub const RECOVERY_100MB_WIPED: Figure = figure("recovery_100mb_wiped_s", Bound::Nothing, Some(15.0));
+/// With 1 GB of state, and RocksDB's files still there.
+pub const RECOVERY_1GB_KEPT: Figure = figure("recovery_1gb_kept_s", Bound::Nothing, Some(5.0));
+/// The same without them.
+pub const RECOVERY_1GB_WIPED: Figure = figure("recovery_1gb_wiped_s", Bound::Nothing, Some(15.0));
+/// From the barrier to the commit of an epoch that changed 1 % of 1,000,000 keys.
+pub const CHECKPOINT_1M: Figure = figure("checkpoint_1m_ms", Bound::Nothing, None);
+/// Bytes of its checkpoint.
+pub const CHECKPOINT_1M_BYTES: Figure = figure("checkpoint_1m_bytes", Bound::Nothing, None);
+/// From the barrier to the commit of an epoch that changed 1 % of 10,000,000 keys.
+pub const CHECKPOINT_10M: Figure = figure("checkpoint_10m_ms", Bound::Nothing, None);
+/// Bytes of its checkpoint.
+pub const CHECKPOINT_10M_BYTES: Figure = figure("checkpoint_10m_bytes", Bound::Nothing, None);
+/// Throughput of the worst of nine minutes as a share of the best one's.
+pub const FLAT: Figure = figure("throughput_flat", Bound::AtLeast(0.9), None);
 /// From the start of the process until a consumer has the first output record.
 pub const START: Figure = figure("start_to_first_output_ms", Bound::AtMost(600.0), Some(300.0));
 /// Resident memory of a job that has nothing to do.

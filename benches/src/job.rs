@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
+/// The folder of a job's state, in that of the job.
+const STATE: &str = "state";
+
 /// The folder of the repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -82,13 +85,19 @@ impl Job {
                     "inputs": [last],
                     "kafka": { "brokers": kafka.bootstrap(), "topic": to, "compression": "none", "delivery": delivery.guarantee },
                 }],
-                "checkpoint": { "interval": format!("{}ms", delivery.epoch.as_millis()) },
+                "checkpoint": { "interval": format!("{}ms", delivery.epoch.as_millis()), "path": STATE },
             },
         });
         let folder = tempfile::Builder::new().prefix("weir-bench-job-").tempdir()?;
         let path = folder.path().join("job.yaml");
         fs::write(&path, serde_json::to_vec_pretty(&document)?)?;
         Ok(Self { folder, path })
+    }
+
+    /// Deletes what the job keeps beside its checkpoints, as if it went on on another machine.
+    pub fn wipe_rocksdb(&self) -> Result<()> {
+        let folder = self.folder.path().join(STATE).join("rocksdb");
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot delete {}", folder.display()))
     }
 
     /// The folder in which it runs.

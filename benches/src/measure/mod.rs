@@ -4,11 +4,15 @@
 pub mod allocations;
 mod bench;
 mod boundary;
+mod checkpoint;
 mod exactly_once;
+mod flat;
 mod idle;
+mod kept;
 mod keyed_average;
 mod latency;
 mod passthrough;
+mod recovery;
 mod start;
 mod word_count;
 
@@ -16,7 +20,9 @@ pub use bench::Bench;
 
 use crate::figure::{self, Figure};
 use anyhow::Result;
+use checkpoint::Checkpoint;
 use keyed_average::KeyedAverage;
+use recovery::Recovery;
 use word_count::WordCount;
 
 /// A measurement.
@@ -36,11 +42,17 @@ pub enum Measure {
     Start,
     Idle,
     Allocations,
+    Recovery,
+    Recovery100Mb,
+    Recovery1Gb,
+    Checkpoint1M,
+    Checkpoint10M,
+    Flat,
 }
 
 impl Measure {
     /// All, in the order of a round.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 20] = [
         Self::Boundary,
         Self::Passthrough,
         Self::WordCount,
@@ -54,7 +66,13 @@ impl Measure {
         Self::Start,
         Self::Idle,
         Self::Allocations,
+        Self::Recovery,
+        Self::Recovery100Mb,
+        Self::Checkpoint1M,
         Self::KeyedAverage20M,
+        Self::Recovery1Gb,
+        Self::Checkpoint10M,
+        Self::Flat,
     ];
 
     /// Its figures.
@@ -80,6 +98,12 @@ impl Measure {
             Self::Start => &[figure::START],
             Self::Idle => &[figure::IDLE],
             Self::Allocations => &[figure::ALLOCATIONS],
+            Self::Recovery => &[figure::RECOVERY],
+            Self::Recovery100Mb => &[figure::RECOVERY_100MB_KEPT, figure::RECOVERY_100MB_WIPED],
+            Self::Recovery1Gb => &[figure::RECOVERY_1GB_KEPT, figure::RECOVERY_1GB_WIPED],
+            Self::Checkpoint1M => &[figure::CHECKPOINT_1M, figure::CHECKPOINT_1M_BYTES],
+            Self::Checkpoint10M => &[figure::CHECKPOINT_10M, figure::CHECKPOINT_10M_BYTES],
+            Self::Flat => &[figure::FLAT],
         }
     }
 
@@ -87,7 +111,8 @@ impl Measure {
     pub const fn rounds(self) -> usize {
         match self {
             Self::Passthrough | Self::Latency | Self::LatencyExactlyOnce | Self::Start => 5,
-            Self::KeyedAverage20M => 1,
+            Self::KeyedAverage20M | Self::Flat => 1,
+            Self::Recovery | Self::Recovery100Mb | Self::Recovery1Gb | Self::Checkpoint1M | Self::Checkpoint10M => 1,
             _ => 3,
         }
     }
@@ -109,6 +134,12 @@ impl Measure {
             Self::Start => one(start::measure(bench)),
             Self::Idle => one(idle::measure(bench)),
             Self::Allocations => one(allocations::measure(bench)),
+            Self::Recovery => one(Recovery::NONE.kept(bench)),
+            Self::Recovery100Mb => Recovery::HUNDRED_MB.kept_and_wiped(bench),
+            Self::Recovery1Gb => Recovery::ONE_GB.kept_and_wiped(bench),
+            Self::Checkpoint1M => Checkpoint { keys: 1_000_000 }.measure(bench),
+            Self::Checkpoint10M => Checkpoint { keys: 10_000_000 }.measure(bench),
+            Self::Flat => one(flat::measure(bench)),
         }
     }
 }

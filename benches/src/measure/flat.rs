@@ -1,0 +1,48 @@
+//! Whether throughput stays what it is: a keyed job under full load for ten minutes, while its checkpoints are merged,
+//! its topic grows and its memory ages. The host makes up the records, so nothing but the job holds it up.
+
+use super::Bench;
+use super::kept::{self, Counts};
+use crate::job::Source;
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// Distinct keys. All have come long before anything is measured.
+const KEYS: u64 = 1_000_000;
+/// Bytes of a value.
+const BYTES: u64 = 16;
+const EPOCH: Duration = Duration::from_secs(1);
+/// Throughput is that of a window; the first is not measured, in which the state grows.
+const WINDOW: Duration = Duration::from_secs(60);
+/// With the first, ten minutes.
+const WINDOWS: usize = 10;
+/// Longest time without output.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Throughput of the worst window as a share of the best one's.
+pub fn measure(bench: &Bench) -> Result<f64> {
+    let (kafka, to) = (bench.kafka()?, bench.topic("out")?);
+    let made_up = json!({ "template": { "keyed": { "keys": KEYS, "valueBytes": BYTES } } });
+    let job = kept::job(bench, Source::Generator(made_up), &to, EPOCH)?;
+    let mut run = bench.weir.start(&job, &[])?;
+    let mut counts = Counts::new(kafka, &to, KEYS)?;
+    let mut throughputs = Vec::new();
+    let mut last = Instant::now();
+    for _ in 0..WINDOWS {
+        let (begun, before) = (Instant::now(), counts.seen());
+        while begun.elapsed() < WINDOW {
+            if counts.next()?.is_some() {
+                last = Instant::now();
+            }
+            ensure!(last.elapsed() < PATIENCE, "nothing came for {PATIENCE:?}:\n{}", run.stderr());
+        }
+        run.assert_running()?;
+        throughputs.push((counts.seen() - before) as f64 / begun.elapsed().as_secs_f64());
+    }
+    drop(run);
+    kafka.delete(&to)?;
+    let measured = throughputs.get(1..).context("no windows")?;
+    let worst = measured.iter().copied().fold(f64::INFINITY, f64::min);
+    Ok(worst / measured.iter().copied().fold(0.0, f64::max))
+}
