@@ -3,6 +3,7 @@
 
 use super::Bench;
 use super::kept::{Filled, State};
+use crate::figure::median;
 use crate::load::Load;
 use anyhow::{Context as _, Result, ensure};
 use std::time::{Duration, Instant};
@@ -14,9 +15,9 @@ const ENTRY: usize = 32;
 /// From a key to the one that changes next, so that changes are everywhere: no factor of the number of keys.
 const STRIDE: u64 = 7919;
 /// Epochs under the load before any is measured.
-const WARM_UP: f64 = 2.0;
+const WARM_UP: usize = 2;
 /// Epochs that are measured.
-const MEASURED: f64 = 8.0;
+const MEASURED: usize = 10;
 /// For an epoch to end.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -27,7 +28,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Milliseconds, and bytes.
+    /// Milliseconds and bytes, of the epoch in the middle of some.
     pub fn measure(self, bench: &Bench) -> Result<Vec<f64>> {
         // In which the load changes one of a hundred keys.
         let epoch = Duration::from_millis(self.keys / 100 * 1000 / LOAD.within(Duration::from_secs(1)));
@@ -36,28 +37,34 @@ impl Checkpoint {
         let from = filled.from.clone();
         let record = |number, _, key: &mut Vec<u8>, value: &mut Vec<u8>| state.write(number * STRIDE % self.keys, number, key, value);
         let (values, produced) = LOAD.during(bench.kafka()?, &from, record, |_| {
-            let first = Commits::of(&filled).context("the job tells no metrics")?;
-            let begin = await_commits(&mut filled, first.count + WARM_UP)?;
-            let end = await_commits(&mut filled, begin.count + MEASURED)?;
-            let of_each = 1.0 / (end.count - begin.count);
-            Ok(vec![(end.seconds - begin.seconds) * 1e3 * of_each, (end.bytes - begin.bytes) * of_each])
+            let (mut last, mut seconds, mut bytes) = (Commits::of(&filled).context("the job tells no metrics")?, vec![], vec![]);
+            for _ in 0..WARM_UP + MEASURED {
+                let next = await_commit(&mut filled, last.count)?;
+                // Almost always one.
+                let commits = next.count - last.count;
+                seconds.push((next.seconds - last.seconds) / commits);
+                bytes.push((next.bytes - last.bytes) / commits);
+                last = next;
+            }
+            let middle = |values: &[f64]| median(values.get(WARM_UP..).unwrap_or_default());
+            Ok(vec![middle(&seconds) * 1e3, middle(&bytes)])
         })?;
         filled.end(produced)?;
         Ok(values)
     }
 }
 
-/// Reads the output until the job has made so many commits.
-fn await_commits(filled: &mut Filled<'_>, count: f64) -> Result<Commits> {
+/// Reads the output until the job has made more commits than `count`.
+fn await_commit(filled: &mut Filled<'_>, count: f64) -> Result<Commits> {
     let start = Instant::now();
     loop {
-        // Between two looks as many records as are there.
+        // As many records as are there between two looks.
         while filled.to.next()?.is_some() {}
-        if let Some(commits) = Commits::of(filled).filter(|commits| commits.count >= count) {
+        if let Some(commits) = Commits::of(filled).filter(|commits| commits.count > count) {
             return Ok(commits);
         }
         filled.run.assert_running()?;
-        ensure!(start.elapsed() < PATIENCE, "the job did not make {count} commits within {PATIENCE:?}:\n{}", filled.run.stderr());
+        ensure!(start.elapsed() < PATIENCE, "no epoch ended within {PATIENCE:?}:\n{}", filled.run.stderr());
     }
 }
 
