@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+use std::iter;
 use std::time::Duration;
 
 use serde_json::json;
@@ -103,6 +104,45 @@ fn a_job_that_fails_leaves_no_transaction_open_and_nothing_of_it_to_see() {
     Folder::new().run(&job, &["--until-end"], DEADLINE).expect(code::GUEST);
     assert!(!broker().open_transactions().contains(&job.group()), "the transaction is still open");
     assert_eq!(broker().records(&output), []);
+}
+
+/// A job whose guest does `task` on each record that says `strike`, with all the fuel and time that it likes.
+fn struck(name: &str, [input, output]: [&str; 2], task: &str) -> Job {
+    let limits = json!({ "fuel": u64::MAX / 2, "deadline": "10m" });
+    Job::new(name)
+        .checkpoint(json!({ "transactionTimeout": "6s" }))
+        .source("in", broker().source(input))
+        .operator(operator("hostile", "hostile", "in", json!({ "key": "record", "config": { "do": task }, "limits": limits })))
+        .sink("out", &["hostile"], broker().sink(output))
+        .runtime(json!({ "giveUpAfter": "10s", "workers": 1, "batchRecords": 1 }))
+}
+
+fn records(values: impl IntoIterator<Item = &'static str>) -> Vec<Record> {
+    values.into_iter().zip(0..).map(|(value, number)| Record::keyed(format!("key-{number}"), value)).collect()
+}
+
+#[test]
+fn a_guest_that_is_slow_for_longer_in_all_than_a_transaction_may_be_open_costs_no_record() {
+    let (input, output) = (broker().topic("slow-in", 1), broker().topic("slow-out", 1));
+    let sent = records(["strike", "fine"].into_iter().cycle().take(20));
+    broker().produce(&input, &sent);
+    Folder::new().run(&struck("slow", [&input, &output], "slow"), &["--until-end"], DEADLINE).expect(code::OK);
+    assert_eq!(broker().records(&output), sent);
+}
+
+#[test]
+fn a_call_that_would_outlast_its_transaction_ends_the_job_by_name_and_what_was_committed_is_exact() {
+    let (input, output) = (broker().topic("endless-in", 1), broker().topic("endless-out", 1));
+    let (folder, job) = (Folder::new(), struck("endless", [&input, &output], "loop"));
+    let sent = records(iter::repeat_n("fine", 100).chain(["strike"]).chain(iter::repeat_n("fine", 100)));
+    broker().produce(&input, &sent);
+    folder.run(&job, &[], DEADLINE).expect(code::WORLD).expect_named(&["runtime.giveUpAfter", "operator hostile", "deadline of 3s"]);
+    assert!(!broker().open_transactions().contains(&job.group()), "the transaction is still open");
+    let committed = broker().records(&output);
+    assert_eq!(committed, sent[..committed.len()]);
+    // With a guest that is mended, the job goes on from there.
+    folder.run(&struck("endless", [&input, &output], "nothing"), &["--until-end"], DEADLINE).expect(code::OK);
+    assert_eq!(broker().records(&output), sent);
 }
 
 #[test]

@@ -1,16 +1,20 @@
 //! Golden cases: what example guests make of more than a thousand records, through files and through a real broker,
-//! with one worker and several, in batches of one record, and with a fresh instance for every batch.
+//! with one worker and several, in batches of one record, and with a fresh instance for every batch, and moved by
+//! savepoints on the way.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir_tests::broker::{Received, broker};
 use weir_tests::job::{Job, operator};
 use weir_tests::model;
-use weir_tests::records::{self, Record, assert_equal_by_key};
+use weir_tests::records::{self, Random, Record, assert_equal_by_key};
+use weir_tests::s3::S3;
+use weir_tests::wait;
 use weir_tests::weir::{Folder, code};
 
 const RECORDS: usize = 1_500;
@@ -177,6 +181,46 @@ impl Case {
     }
 }
 
+/// Runs a case over Kafka as three runs, each with other workers and on another machine: from the start, from a savepoint
+/// in a folder, and from one in S3 over checkpoints there. Each is stopped while there is more to read, at an epoch
+/// that chance takes from a part of the input that the seed says.
+fn by_savepoints(case: &Case, seed: u64) {
+    let (broker, s3, mut random) = (broker(), S3::start(), Random::new(seed));
+    let topic = |what: &str| broker.topic(&format!("{}-saved-{what}", case.name), PARTITIONS);
+    let input = topic("in");
+    let outputs: HashMap<&str, String> = case.expected.iter().map(|(port, _)| (*port, topic(port))).collect();
+    let job = case.job("saved", broker.source(&input), |port| broker.sink(&outputs[port]));
+    let kept = Folder::new();
+    let places = [kept.path("savepoint").to_str().unwrap().to_owned(), s3.place("savepoint")];
+    let mut rest = &case.input[..];
+    for (step, workers) in [1, 4].into_iter().enumerate() {
+        let folder = s3.folder();
+        let from = places[..step].last().map(|place| ["--from-savepoint", place]);
+        let job = job.clone().runtime(json!({ "workers": workers }));
+        let (before, behind) = rest.split_at(100 + random.below(400) as usize);
+        let (meanwhile, later) = behind.split_at(200);
+        broker.produce(&input, before);
+        let mut run = folder.start(&job, from.as_ref().map_or(&[], |from| from));
+        wait::until(&format!("{} with {workers} workers at the end of its input", case.name), DEADLINE, || {
+            run.assert_running();
+            broker.is_at_end(&job.group(), &input)
+        });
+        thread::scope(|scope| {
+            scope.spawn(|| meanwhile.chunks(PARTITIONS as usize).for_each(|some| broker.produce(&input, some)));
+            folder.command(&["stop", "job.yaml", "--savepoint", &places[step]]).expect(code::OK);
+        });
+        run.wait(DEADLINE).expect(code::OK);
+        rest = later;
+    }
+    broker.produce(&input, rest);
+    let job = job.checkpoint(s3.store()).runtime(json!({ "workers": 2 }));
+    s3.folder().run(&job, &["--from-savepoint", &places[1], "--until-end"], DEADLINE).expect(code::OK);
+    assert!(broker.is_at_end(&job.group(), &input), "{}: the committed offsets are not the ends", case.name);
+    for (port, expected) in &case.expected {
+        case.check("by savepoints", port, expected, broker.records(&outputs[port]));
+    }
+}
+
 /// The partition of each key.
 fn partitions_of_keys(received: &[Received]) -> HashMap<Vec<u8>, i32> {
     let mut partitions = HashMap::new();
@@ -282,4 +326,20 @@ fn log_parse_over_files_equals_the_model() {
 #[test]
 fn log_parse_over_kafka_equals_the_model() {
     log_parse().over_kafka();
+}
+
+#[test]
+fn functions_without_state_that_move_by_savepoints_equal_the_model() {
+    for (case, seed) in
+        [copy(), passthrough("passthrough"), passthrough("passthrough-raw"), filter_map(), enrich_and_branch()].iter().zip(1..)
+    {
+        by_savepoints(case, seed);
+    }
+}
+
+#[test]
+fn functions_with_state_that_move_by_savepoints_equal_the_model() {
+    for (case, seed) in [word_count(), keyed_average(), map_counts(), fraud_velocity(), log_parse()].iter().zip(1..) {
+        by_savepoints(case, seed);
+    }
 }

@@ -66,6 +66,9 @@ impl Guest for Hostile {
     }
 }
 
+/// Turns of a call that is slow: a second or a few, in which no fuel runs out that is not very scarce.
+const SLOW: u64 = 300_000_000;
+
 fn forever() -> ! {
     loop {
         black_box(());
@@ -76,6 +79,9 @@ fn forever() -> ! {
 fn strike(task: &str) {
     match task {
         "loop" => forever(),
+        "slow" => (0..SLOW).for_each(|turn| {
+            black_box(turn);
+        }),
         "sleep" => loop {
             std::thread::sleep(Duration::from_secs(3600));
         },
