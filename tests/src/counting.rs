@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::broker::Broker;
 use crate::job::{Job, operator};
 use crate::wait;
-use crate::weir::Run;
+use crate::weir::{Outcome, Run, code};
 
 /// From a topic of one broker to a topic of the same or another one.
 #[derive(Debug)]
@@ -88,6 +88,16 @@ impl<'a> Counting<'a> {
             run.assert_running();
             self.from.is_at_end(&self.job.group(), &self.input)
         });
+    }
+
+    /// Lets the job come to the end of its input and ends it: each of the `sent` records has counted once.
+    #[track_caller]
+    pub fn end_exactly(&self, mut run: Run, sent: u64, keys: u64, deadline: Duration) -> Outcome {
+        self.await_end(&mut run, deadline);
+        run.terminate();
+        let ended = run.wait(deadline).expect(code::OK);
+        self.assert_exact(sent, keys);
+        ended
     }
 
     /// The counts of each key are 1, 2, 3, … up to how often it was sent: nothing is lost, repeated or out of order.

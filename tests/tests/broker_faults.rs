@@ -30,13 +30,6 @@ fn goes_on(counting: &Counting<'_>, run: &mut Run) {
 }
 
 /// Drains the job, and compares all that came out.
-fn end(counting: &Counting<'_>, mut run: Run, sent: u64) {
-    counting.await_end(&mut run, DEADLINE);
-    run.terminate();
-    run.wait(DEADLINE).expect(code::OK);
-    counting.assert_exact(sent, KEYS);
-}
-
 #[test]
 fn rule_9_a_commit_or_abort_that_is_lost_late_or_cut_off_in_either_direction_costs_no_count() {
     let (broker, proxy) = Broker::proxied();
@@ -59,8 +52,7 @@ fn rule_9_a_commit_or_abort_that_is_lost_late_or_cut_off_in_either_direction_cos
             }
         }
     }
-    let sent = load.stop();
-    end(&counting, run, sent);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
 
 #[test]
@@ -77,8 +69,7 @@ fn a_transactional_id_whose_takeover_is_interrupted_is_taken_over_by_the_next_tr
         run.kill_9();
     }
     let run = folder.start(&counting.job, &[]);
-    let sent = load.stop();
-    end(&counting, run, sent);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
 
 #[test]
@@ -102,8 +93,7 @@ fn an_offset_fetch_that_fails_is_never_read_as_no_offset() {
         run.kill_9();
     }
     let run = folder.start(&counting.job, &[]);
-    let sent = load.stop();
-    end(&counting, run, sent);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
 
 #[test]
@@ -121,6 +111,5 @@ fn a_broker_that_hears_and_is_not_heard_and_the_other_way_round_costs_no_count()
         proxy.open();
     }
     goes_on(&counting, &mut run);
-    let sent = load.stop();
-    end(&counting, run, sent);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 use weir_tests::broker::Broker;
 use weir_tests::counting::Counting;
-use weir_tests::weir::{Folder, code};
+use weir_tests::weir::Folder;
 
 const DEADLINE: Duration = Duration::from_secs(90);
 const KEYS: u64 = 1_000;
@@ -43,11 +43,7 @@ fn outlives(what: &str, victims: [fn(&Counting<'_>) -> i32; 2]) {
         cluster.await_in_sync();
         goes_on();
     }
-    let sent = load.stop();
-    counting.await_end(&mut run, DEADLINE);
-    run.terminate();
-    run.wait(DEADLINE).expect(code::OK);
-    counting.assert_exact(sent, KEYS);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
 
 #[test]

@@ -45,10 +45,7 @@ fn rule_9_a_process_that_was_stopped_and_taken_over_ends_as_fenced_and_nothing_i
     zombie.thaw();
     zombie.wait(DEADLINE).expect(code::FENCED).expect_named(&["fenced"]);
     let sent = load.stop();
-    counting.await_end(&mut successor, DEADLINE);
-    successor.terminate();
-    successor.wait(DEADLINE).expect(code::OK);
-    counting.assert_exact(sent, KEYS);
+    counting.end_exactly(successor, sent, KEYS, DEADLINE);
     // The store is whole: another start goes on from it and has nothing to do.
     new.run(&counting.job, &["--until-end"], DEADLINE).expect(code::OK);
     counting.assert_exact(sent, KEYS);
@@ -67,11 +64,7 @@ fn rule_9_a_process_taken_over_while_its_transaction_timed_out_ends_as_fenced_to
     assert!(successor.ended_within(BEYOND_THE_TIME_OUT).is_none(), "the successor ended");
     zombie.thaw();
     zombie.wait(DEADLINE).expect(code::FENCED).expect_named(&["fenced"]);
-    let sent = load.stop();
-    counting.await_end(&mut successor, DEADLINE);
-    successor.terminate();
-    successor.wait(DEADLINE).expect(code::OK);
-    counting.assert_exact(sent, KEYS);
+    counting.end_exactly(successor, load.stop(), KEYS, DEADLINE);
 }
 
 #[test]
@@ -84,11 +77,7 @@ fn a_process_that_stood_still_for_longer_than_its_transaction_may_goes_on_exactl
     run.freeze();
     assert!(wait::for_some(BEYOND_THE_TIME_OUT, || None::<()>).is_none());
     run.thaw();
-    let sent = load.stop();
-    counting.await_end(&mut run, DEADLINE);
-    run.terminate();
-    run.wait(DEADLINE).expect(code::OK);
-    counting.assert_exact(sent, KEYS);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
 
 #[test]

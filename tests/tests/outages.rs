@@ -54,10 +54,7 @@ fn a_broker_that_is_gone_for_a_minute_three_times_under_load_costs_no_count() {
         outlives(&mut run, Duration::from_secs(60));
         broker.restart();
     }
-    let sent = load.stop();
-    counting.await_end(&mut run, DEADLINE);
-    terminate(run);
-    counting.assert_exact(sent, KEYS);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
 
 #[test]
@@ -273,10 +270,7 @@ fn becomes_read_only(name: &str, folder_of: &str, under_the_running_job: bool) {
     disk.make_writable();
     let mut run = folder.start(&counting.job, &[]);
     counting.await_committed(&mut run, committed + PER_SECOND, DEADLINE);
-    let sent = load.stop();
-    counting.await_end(&mut run, DEADLINE);
-    terminate(run);
-    counting.assert_exact(sent, KEYS);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
 
 #[test]

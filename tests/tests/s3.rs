@@ -76,11 +76,7 @@ fn a_store_that_is_away_for_longer_than_a_transaction_costs_no_record_and_no_res
     assert!((1.0..=8.0).contains(&restarts), "{restarts} restarts in 20 s");
     s3.resume();
     counting.await_committed(&mut run, before + 3 * PER_SECOND, DEADLINE);
-    let sent = load.stop();
-    counting.await_end(&mut run, DEADLINE);
-    run.terminate();
-    run.wait(DEADLINE).expect(code::OK).expect_named(&["s3://weir-test/s3-away"]);
-    counting.assert_exact(sent, KEYS);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE).expect_named(&["s3://weir-test/s3-away"]);
 }
 
 fn restarts(run: &weir_tests::weir::Run) -> f64 {
@@ -116,11 +112,8 @@ fn a_savepoint_moves_a_job_from_a_folder_to_s3_and_back() {
     let folder = s3.folder();
     let local = here.job.clone().runtime(json!({ "workers": 2, "memory": "128MiB" }));
     let sent = load.stop();
-    let mut run = folder.start(&local, &["--from-savepoint", back]);
-    here.await_end(&mut run, DEADLINE);
-    run.terminate();
-    run.wait(DEADLINE).expect(code::OK);
-    here.assert_exact(sent, KEYS);
+    let run = folder.start(&local, &["--from-savepoint", back]);
+    here.end_exactly(run, sent, KEYS, DEADLINE);
 }
 
 #[test]

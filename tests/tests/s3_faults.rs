@@ -37,13 +37,6 @@ fn goes_on(counting: &Counting<'_>, run: &mut Run) {
 }
 
 /// Drains the job, and compares all that came out.
-fn end(counting: &Counting<'_>, mut run: Run, sent: u64) {
-    counting.await_end(&mut run, DEADLINE);
-    run.terminate();
-    run.wait(DEADLINE).expect(code::OK);
-    counting.assert_exact(sent, KEYS);
-}
-
 fn restarts(run: &Run) -> u64 {
     let text = run.get("/metrics").1;
     // A job whose components are being loaded has no metrics yet.
@@ -69,8 +62,7 @@ fn rule_18_a_put_that_is_refused_slow_or_answered_to_nobody_is_made_once_without
     }
     goes_on(&counting, &mut run);
     assert_eq!(restarts(&run), 0, "{}", run.stderr());
-    let sent = load.stop();
-    end(&counting, run, sent);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
 
 #[test]
@@ -97,8 +89,7 @@ fn what_a_start_asks_and_gets_no_good_answer_to_is_asked_again_and_never_read_as
     }
     let folder = s3.folder();
     let run = folder.start(&counting.job, METRICS);
-    let sent = load.stop();
-    end(&counting, run, sent);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
 
 #[test]
@@ -122,8 +113,7 @@ fn rule_10_a_store_of_errors_silence_or_slowness_for_longer_than_a_transaction_c
         assert!(harm.hits() > 0 && (1..=5).contains(&restarted), "{effect:?}: {restarted} restarts in {LONGER:?}: {}", run.stderr());
     }
     goes_on(&counting, &mut run);
-    let sent = load.stop();
-    end(&counting, run, sent);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
 
 #[test]
@@ -148,8 +138,7 @@ fn rule_18_a_put_that_arrives_when_the_job_has_given_it_up_changes_nothing() {
     run.kill_9();
     let folder = s3.folder();
     let run = folder.start(&counting.job, METRICS);
-    let sent = load.stop();
-    end(&counting, run, sent);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
 
 /// A job that was stopped with a savepoint, and its load, which goes on.
@@ -192,8 +181,7 @@ fn rule_14_a_runs_marker_that_arrives_late_does_not_make_a_later_start_begin_ane
     run.kill_9();
     goes_on_over_starts(&counting, &folder, &arguments);
     let run = folder.start(&counting.job, &arguments);
-    let sent = load.stop();
-    end(&counting, run, sent);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
 
 #[test]

@@ -59,11 +59,8 @@ fn a_job_that_stops_with_a_savepoint_goes_on_from_it_with_other_workers_and_lose
     counting.await_end(&mut run, DEADLINE);
     run.kill_9();
     // The same command line goes on with the run that began from the savepoint.
-    let mut run = place.start(&with_workers(&counting, 2), &arguments);
-    counting.await_end(&mut run, DEADLINE);
-    run.terminate();
-    run.wait(DEADLINE).expect(code::OK);
-    counting.assert_exact(sent, KEYS);
+    let run = place.start(&with_workers(&counting, 2), &arguments);
+    counting.end_exactly(run, sent, KEYS, DEADLINE);
     place.command(&["state", "dump", kept.path("on-the-way").to_str().unwrap()]).expect(code::OK);
 }
 
@@ -122,12 +119,8 @@ fn rule_11_a_job_whose_offsets_are_lost_goes_on_from_its_last_checkpoint() {
     counting.await_committed(&mut run, 2 * PER_SECOND, DEADLINE);
     run.kill_9();
     // The same command line goes on with the run that began so.
-    let mut run = folder.start(&counting.job, &["--from-checkpoint"]);
-    let sent = load.stop();
-    counting.await_end(&mut run, DEADLINE);
-    run.terminate();
-    run.wait(DEADLINE).expect(code::OK);
-    counting.assert_exact(sent, KEYS);
+    let run = folder.start(&counting.job, &["--from-checkpoint"]);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
 
 #[test]

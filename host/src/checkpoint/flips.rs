@@ -125,6 +125,7 @@ fn manifest(epoch: u64, files: &[FileRef]) -> Manifest {
         plan: "p".into(),
         operators: vec![OperatorState { id: "count".into(), number: 1, key: None, states: vec![state] }],
         files: files.to_vec(),
+        forgotten_until: 0,
         splits: vec![],
         sinks: vec![],
     }
