@@ -93,6 +93,18 @@ fn what_a_start_asks_and_gets_no_good_answer_to_is_asked_again_and_never_read_as
 }
 
 #[test]
+fn a_job_that_waits_for_its_store_stops_when_it_is_told_to() {
+    let s3 = S3::start();
+    let (counting, proxy) = counting("s3-silent", &s3, "120s");
+    let silence = proxy.harm("", "", Effect::Swallow, u64::MAX);
+    let folder = s3.folder();
+    let mut run = folder.start(&counting.job, METRICS);
+    wait::until("the store is asked", DEADLINE, || silence.hits() > 0);
+    run.terminate();
+    run.wait(Duration::from_secs(20)).expect(code::OK).expect_named(&["nothing to commit"]);
+}
+
+#[test]
 fn rule_10_a_store_of_errors_silence_or_slowness_for_longer_than_a_transaction_costs_no_record_and_few_restarts() {
     const LONGER: Duration = Duration::from_secs(10);
     let s3 = S3::start();
