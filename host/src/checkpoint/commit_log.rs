@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CommitMetadata, Error, Store};
+use super::{CommitMetadata, Error, Store, document};
 
 const MARKER: &str = "run.json";
-const MARKER_FORMAT: u32 = 1;
 const COMMITTED: &str = "committed";
 const LOCK: &str = "lock";
 
@@ -34,7 +33,7 @@ impl RunMarker {
     /// The marker of a run that began from nothing.
     #[must_use]
     pub fn new(run: &str, job: &str, created: i64) -> Self {
-        Self { format: MARKER_FORMAT, run: run.to_owned(), job: job.to_owned(), created, savepoint: None }
+        Self { format: document::FORMAT, run: run.to_owned(), job: job.to_owned(), created, savepoint: None }
     }
 
     /// The marker in a store, if a run has begun there.
@@ -42,21 +41,11 @@ impl RunMarker {
     /// # Errors
     /// [`Error::Corrupt`], [`Error::NewerFormat`], [`Error::Io`].
     pub fn read(store: &Store) -> Result<Option<Self>, Error> {
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
+        match store.read(MARKER) {
+            Ok(text) => document::open(MARKER, &text).map(Some),
+            Err(Error::Absent { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
-        let text = match store.read(MARKER) {
-            Ok(text) => text,
-            Err(Error::Absent { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let unreadable = |e: serde_json::Error| Error::corrupt(MARKER, e.to_string(), 0);
-        let Format { format } = serde_json::from_slice(&text).map_err(unreadable)?;
-        if format > MARKER_FORMAT {
-            return Err(Error::NewerFormat { object: MARKER.to_owned(), found: format, known: MARKER_FORMAT });
-        }
-        serde_json::from_slice(&text).map(Some).map_err(unreadable)
     }
 
     /// Puts the marker, in place of an earlier run's. To be called after the commit that begins the run.
@@ -64,8 +53,7 @@ impl RunMarker {
     /// # Errors
     /// [`Error::Io`], [`Error::Encode`].
     pub fn write(&self, store: &Store) -> Result<(), Error> {
-        let text = serde_json::to_vec(self).map_err(|source| Error::Encode { what: "run marker", source })?;
-        store.replace(MARKER, &text)
+        store.replace(MARKER, &document::seal("run marker", self)?)
     }
 }
 
@@ -187,7 +175,9 @@ mod tests {
             marker.write(&store).unwrap();
             assert_eq!(RunMarker::read(&store).unwrap(), Some(marker));
         }
-        assert_eq!(store.read("run.json").unwrap(), br#"{"format":1,"run":"r2","job":"job","created":5}"#);
+        assert_eq!(store.read("run.json").unwrap(), br#"{"format":2,"run":"r2","job":"job","created":5,"crc32c":"6095f0a1"}"#);
+        store.replace("run.json", br#"{"format":1,"run":"r1","job":"job","created":5}"#).unwrap();
+        assert_eq!(RunMarker::read(&store).unwrap().unwrap().run, "r1");
         store.replace("run.json", br#"{"format":9}"#).unwrap();
         assert!(matches!(RunMarker::read(&store), Err(Error::NewerFormat { found: 9, .. })));
     }

@@ -173,8 +173,7 @@ fn rule_15_a_bit_flipped_in_a_savepoint_is_refused_by_the_files_name_and_never_m
         let refused = taken.flip(("savepoint", name), &[name], start);
         assert_eq!(refused, parts * FLIPS, "every byte of {name} stands under a checksum");
     }
-    // Only text for people is not covered by what the objects say themselves.
-    let refused = taken.flip(("savepoint", "savepoint.json"), &["savepoint.json", "/savepoint"], start);
-    assert!(refused > 3 * FLIPS, "{refused} refused");
+    let refused = taken.flip(("savepoint", "savepoint.json"), &["savepoint.json"], start);
+    assert_eq!(refused, 5 * FLIPS, "every byte of the document stands under a checksum");
     assert_eq!(start().as_ref(), Ok(&taken.state));
 }

@@ -114,7 +114,8 @@ mod tests {
     fn what_is_merged_next() {
         let mut hiding = files(&[100 * MIB, 2 * MIB]);
         hiding[1].tombstones = hiding[0].entries / 2 + 1;
-        let steep: Vec<u64> = (0..33).map(|i| (100 * KIB) << (33 - i)).collect();
+        // Each half of the one before, and the base four times its successor: nothing is alike, and the base outweighs the rest.
+        let steep: Vec<u64> = (0..33).map(|i| (100 * KIB) << (33 - i + u64::from(i == 0))).collect();
         let rows: [(&str, Vec<FileRef>, Option<Range<usize>>); 9] = [
             ("nothing", files(&[]), None),
             ("a base alone", files(&[MIB]), None),

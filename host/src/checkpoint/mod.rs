@@ -16,6 +16,7 @@
 
 mod commit_log;
 pub mod delta;
+mod document;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod flips;

@@ -10,10 +10,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Access, Checkpoint, Copies, Error, FileRef, Location, MANIFEST_FORMAT, Manifest, Merged, Names, SplitPosition, Store, Writer};
+use super::{
+    Access, Checkpoint, Copies, Error, FileRef, Location, MANIFEST_FORMAT, Manifest, Merged, Names, SplitPosition, Store, Writer, document,
+};
 use crate::state::layout::Prefix;
 
-const FORMAT: u32 = 1;
 /// Name of the document in the store.
 const DOCUMENT: &str = "savepoint.json";
 
@@ -53,7 +54,7 @@ impl SavepointSource {
     pub fn open(store: &Store, own: &FileRef, files: &[FileRef], (id, job, run): (&str, &str, &str), created: i64) -> Result<Self, Error> {
         let (id, job, run) = (id.to_owned(), job.to_owned(), run.to_owned());
         let (manifest, checksum) = (own.name.clone(), own.checksum);
-        let document = SavepointDocument { format: FORMAT, id, job, run, epoch: own.last_epoch, created, manifest, checksum };
+        let document = SavepointDocument { format: document::FORMAT, id, job, run, epoch: own.last_epoch, created, manifest, checksum };
         let open = |file: &FileRef| Ok((file.clone(), store.open_bytes(&file.name)?));
         Ok(Self { document, files: files.iter().chain([own]).map(open).collect::<Result<_, Error>>()? })
     }
@@ -75,8 +76,7 @@ impl SavepointSource {
             upload.publish()?;
             store.open_file(&file)?.verify()?;
         }
-        let text = serde_json::to_vec(&self.document).map_err(|source| Error::Encode { what: "savepoint", source })?;
-        store.replace(DOCUMENT, &text)?;
+        store.replace(DOCUMENT, &document::seal("savepoint", &self.document)?)?;
         Ok(self.document)
     }
 }
@@ -107,7 +107,7 @@ impl Savepoint {
         let store = Store::at(from, access, Copies::Unnamed(scratch.to_owned()))?;
         let document = match store.read(DOCUMENT) {
             Err(Error::Absent { .. }) => return Err(none()),
-            text => read_document(&text?)?,
+            text => document::open::<SavepointDocument>(DOCUMENT, &text?)?,
         };
         let untrusted = |error| match error {
             Error::Name { name } => Error::corrupt(DOCUMENT, format!("it names an object {name:?}"), 0),
@@ -132,7 +132,7 @@ impl Savepoint {
         store.open_files(&checkpoint.manifest.files)?;
         let (own, manifest) = (&checkpoint.own, &checkpoint.manifest);
         let document = SavepointDocument {
-            format: FORMAT,
+            format: document::FORMAT,
             id: own.name.clone(),
             job: job.to_owned(),
             run: manifest.run.clone(),
@@ -228,19 +228,6 @@ impl Savepoint {
     }
 }
 
-fn read_document(text: &[u8]) -> Result<SavepointDocument, Error> {
-    #[derive(Deserialize)]
-    struct Format {
-        format: u32,
-    }
-    let unreadable = |e: serde_json::Error| Error::corrupt(DOCUMENT, e.to_string(), 0);
-    let Format { format: found } = serde_json::from_slice(text).map_err(unreadable)?;
-    if found > FORMAT {
-        return Err(Error::NewerFormat { object: DOCUMENT.to_owned(), found, known: FORMAT });
-    }
-    serde_json::from_slice(text).map_err(unreadable)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
@@ -250,18 +237,19 @@ mod tests {
     use std::fs;
     use std::path::PathBuf;
 
-    const GOLDEN: &str =
-        r#"{"format":1,"id":"s1","job":"count","run":"r","epoch":2,"created":5,"manifest":"000000000002-a-2.ckpt","checksum":7}"#;
+    const GOLDEN: &str = concat!(
+        r#"{"format":2,"id":"s1","job":"count","run":"r","epoch":2,"created":5,"manifest":"000000000002-a-2.ckpt","checksum":7,"#,
+        r#""crc32c":"05c2f2d4"}"#
+    );
 
     #[test]
-    fn the_document_keeps_its_text_and_a_newer_one_is_named() {
-        let document = read_document(GOLDEN.as_bytes()).unwrap();
-        assert_eq!(serde_json::to_string(&document).unwrap(), GOLDEN);
-        let newer = read_document(br#"{"format":2,"surprise":1}"#);
-        assert!(matches!(newer, Err(Error::NewerFormat { found: 2, known: 1, .. })), "{newer:?}");
-        for damaged in ["", "{}", &GOLDEN[..60], &GOLDEN.replace("run", "ran")] {
-            assert!(matches!(read_document(damaged.as_bytes()), Err(Error::Corrupt { .. })), "{damaged}");
-        }
+    fn the_document_keeps_its_text_and_one_of_format_1_is_still_read() {
+        let read = |text: &str| document::open::<SavepointDocument>(DOCUMENT, text.as_bytes());
+        let found = read(GOLDEN).unwrap();
+        assert_eq!(String::from_utf8(document::seal("savepoint", &found).unwrap()).unwrap(), GOLDEN);
+        let first = GOLDEN.replace(r#""format":2"#, r#""format":1"#);
+        let first = read(&format!("{}}}", &first[..first.find(r#","crc32c""#).unwrap()])).unwrap();
+        assert_eq!(SavepointDocument { format: 2, ..first }, found);
     }
 
     fn access() -> Access {
@@ -369,9 +357,10 @@ mod tests {
         assert!(matches!(open(&dir), Err(Error::Corrupt { object, .. }) if object == "000000000001-a-1.ckpt"));
         fs::remove_file(&first).unwrap();
         assert!(matches!(open(&dir), Err(Error::Absent { .. })));
-        let document = dir.join(DOCUMENT);
-        let text = fs::read_to_string(&document).unwrap();
-        fs::write(&document, text.replace("000000000002-a-2.ckpt", "../store/x")).unwrap();
+        let path = dir.join(DOCUMENT);
+        let found: SavepointDocument = document::open(DOCUMENT, &fs::read(&path).unwrap()).unwrap();
+        let outside = SavepointDocument { manifest: "../store/x".into(), ..found };
+        fs::write(&path, document::seal("savepoint", &outside).unwrap()).unwrap();
         assert!(matches!(open(&dir), Err(Error::Corrupt { .. })), "no name leads out of the folder");
     }
 }
