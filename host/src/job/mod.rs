@@ -269,19 +269,56 @@ pub fn run(prepared: &Prepared, control: &Arc<Control>) -> Result<Summary, Error
     // Makes the folder in which the lock lies.
     Requests::open(&dir).map_err(Error::StateFolder)?;
     let _lock = FolderLock::acquire(&dir)?;
-    let requests = Requests::open(&dir)?;
-    requests.clear()?;
-    let outcome = attempts(prepared, control, &dir);
-    requests.refuse_all()?;
+    let mut waiting = Waiting { control, requests: Requests::open(&dir)?, stops: Vec::new() };
+    waiting.requests.clear()?;
+    let outcome = attempts(prepared, &mut waiting, &dir);
+    waiting.end(outcome.is_ok())?;
     outcome
 }
 
-fn attempts(prepared: &Prepared, control: &Arc<Control>, dir: &Path) -> Result<Summary, Error> {
+/// A job between two attempts.
+struct Waiting<'a> {
+    control: &'a Arc<Control>,
+    requests: Requests,
+    /// Requests to stop that were taken up meanwhile.
+    stops: Vec<String>,
+}
+
+impl Waiting<'_> {
+    /// Waits, unless the job is asked to end.
+    fn wait(&mut self, pause: Duration) -> Result<(), Error> {
+        let start = clock::monotonic();
+        while clock::since(start) < pause && !self.control.stopping() {
+            if let Some((id, request)) = self.requests.poll()? {
+                if request.stop && !request.drain && request.savepoint.is_none() {
+                    self.stops.push(id);
+                    self.control.stop();
+                } else {
+                    let reason = "the job has failed and waits to begin again; its log says why. Ask again once it commits";
+                    self.requests.answer(&id, Err(reason.to_owned()))?;
+                }
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Answers what was asked.
+    fn end(self, in_order: bool) -> Result<(), Error> {
+        let of_one = |id: &String| self.requests.answer(id, if in_order { Ok(None) } else { Err("the job failed".to_owned()) });
+        self.stops.iter().try_for_each(of_one)?;
+        Ok(self.requests.refuse_all()?)
+    }
+}
+
+fn attempts(prepared: &Prepared, waiting: &mut Waiting<'_>, dir: &Path) -> Result<Summary, Error> {
+    let control = waiting.control;
     let (mut pause, mut failing_since, mut committed) = (RESTART_FIRST, clock::monotonic(), 0);
     let give_up_after = prepared.job.spec.runtime.give_up_after.as_std();
     let mut past = past::Past::new(prepared.settings.fresh);
     loop {
         let outcome = attempt::attempt(prepared, control, dir, &mut past);
+        let had_begun = prepared.metrics.snapshot().ready;
         prepared.metrics.set_ready(false);
         let error = match outcome {
             Ok(()) => return Ok(summary(prepared)),
@@ -295,31 +332,32 @@ fn attempts(prepared: &Prepared, control: &Arc<Control>, dir: &Path) -> Result<S
         }
         past.distrusts_disk |= error.is_damaged_disk();
         let again = error.kind() == crate::fault::Kind::Retry || prepared.goes_on_elsewhere(&error);
-        if !again || control.stopping() {
+        if !again || (had_begun && control.stopping()) {
             return Err(error);
+        }
+        if control.stopping() {
+            return Ok(stopped(prepared, &error));
         }
         if clock::since(failing_since) >= give_up_after {
             return Err(Error::GaveUp { after: give_up_after, source: Box::new(error) });
         }
         tracing::warn!(%error, pause_ms = pause.as_millis(), "attempt failed; restarting from the last checkpoint");
         prepared.metrics.restarted();
-        wait(pause, control);
+        waiting.wait(pause)?;
         if control.stopping() {
-            return Err(error);
+            return Ok(stopped(prepared, &error));
         }
         pause = (pause * 2).min(RESTART_LAST);
     }
 }
 
+/// The end that was asked for, of a job that has nothing under way: what it had read before it failed is read again.
+fn stopped(prepared: &Prepared, error: &Error) -> Summary {
+    tracing::warn!(%error, "stopped while it waited to begin again; there was nothing to commit");
+    summary(prepared)
+}
+
 fn summary(prepared: &Prepared) -> Summary {
     let snapshot = prepared.metrics.snapshot();
     Summary { records_in: snapshot.records_in, records_out: snapshot.records_out, epoch: snapshot.epoch }
-}
-
-/// Waits, unless the job is asked to end.
-fn wait(pause: Duration, control: &Control) {
-    let start = clock::monotonic();
-    while clock::since(start) < pause && !control.stopping() {
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
 }
