@@ -105,6 +105,8 @@ pub const CHECKPOINT_10M: Figure = figure("checkpoint_10m_ms", Bound::Nothing, N
 pub const CHECKPOINT_10M_BYTES: Figure = figure("checkpoint_10m_bytes", Bound::Nothing, None);
 /// Throughput of the worst of nine minutes as a share of the best one's.
 pub const FLAT: Figure = figure("throughput_flat", Bound::AtLeast(0.9), None);
+/// The same by the job's CPU time, which tells neighbours on the machine from the job itself.
+pub const FLAT_CPU: Figure = figure("throughput_flat_per_cpu", Bound::Nothing, None);
 /// From the start of the process until a consumer has the first output record.
 pub const START: Figure = figure("start_to_first_output_ms", Bound::AtMost(600.0), Some(300.0));
 /// Resident memory of a job that has nothing to do.

@@ -15,6 +15,8 @@ use tempfile::TempDir;
 const DEADLINE: Duration = Duration::from_secs(900);
 /// Between two looks at a child.
 const LOOK: Duration = Duration::from_millis(2);
+/// Of /proc's times; the same on every Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
 /// What opens the port that [`Run::metrics`] asks.
 pub const WITH_METRICS: [&str; 2] = ["--metrics-port", "0"];
 
@@ -84,6 +86,14 @@ impl Run {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its CPU seconds so far, user and system.
+    pub fn cpu(&self) -> Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        // The second field, the name, may hold spaces; it ends with the last parenthesis. User and system time are the 14th and 15th.
+        let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
+        Ok(fields.map(|field| field.parse::<f64>().unwrap_or(f64::NAN)).sum::<f64>() / TICKS_PER_SECOND)
     }
 
     /// What it has written to stderr.

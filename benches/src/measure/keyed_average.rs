@@ -6,12 +6,9 @@ use crate::job::{Delivery, Source, operator};
 use crate::kafka::Kafka;
 use crate::weir::{Run, WITH_METRICS};
 use anyhow::{Context as _, Result, ensure};
-use std::fs;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-/// Of /proc's times; the same on every Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
 /// Between two looks at a running job.
 const LOOK: Duration = Duration::from_millis(50);
 /// Until every key has come once.
@@ -62,7 +59,7 @@ impl KeyedAverage {
             run.assert_running()?;
             let read = run.metrics().and_then(|metrics| metrics.sum("weir_source_records_total")).unwrap_or(0.0) as u64;
             if read >= self.keys {
-                return Ok((read, cpu_of(run.pid())?));
+                return Ok((read, run.cpu()?));
             }
             ensure!(start.elapsed() < DEADLINE, "{read} of {} records read in {DEADLINE:?}", self.keys);
             std::thread::park_timeout(LOOK);
@@ -115,12 +112,4 @@ fn write(key_number: u64, number: u64, key: &mut Vec<u8>, value: &mut Vec<u8>) {
 
 fn text(bytes: Option<&[u8]>) -> Option<&str> {
     std::str::from_utf8(bytes?).ok()
-}
-
-/// CPU seconds of a running process.
-fn cpu_of(pid: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The second field, the name, may hold spaces; it ends with the last parenthesis. User and system time are the 14th and 15th.
-    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
-    Ok(fields.map(|field| field.parse::<f64>().unwrap_or(f64::NAN)).sum::<f64>() / TICKS_PER_SECOND)
 }

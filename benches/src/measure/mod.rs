@@ -103,7 +103,7 @@ impl Measure {
             Self::Recovery1Gb => &[figure::RECOVERY_1GB_KEPT, figure::RECOVERY_1GB_WIPED],
             Self::Checkpoint1M => &[figure::CHECKPOINT_1M, figure::CHECKPOINT_1M_BYTES],
             Self::Checkpoint10M => &[figure::CHECKPOINT_10M, figure::CHECKPOINT_10M_BYTES],
-            Self::Flat => &[figure::FLAT],
+            Self::Flat => &[figure::FLAT, figure::FLAT_CPU],
         }
     }
 
@@ -139,7 +139,7 @@ impl Measure {
             Self::Recovery1Gb => Recovery::ONE_GB.kept_and_wiped(bench),
             Self::Checkpoint1M => Checkpoint { keys: 1_000_000 }.measure(bench),
             Self::Checkpoint10M => Checkpoint { keys: 10_000_000 }.measure(bench),
-            Self::Flat => one(flat::measure(bench)),
+            Self::Flat => flat::measure(bench),
         }
     }
 }
