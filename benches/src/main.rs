@@ -92,7 +92,7 @@ fn main() -> ExitCode {
 
 fn bench(cli: &Cli) -> Result<ExitCode> {
     let default = cli.filters.is_empty() && cli.rounds.is_none();
-    // Asked for before anything is measured: the answer is no reason to wait three quarters of an hour.
+    // Asked for before anything is measured: the answer is no reason to wait for all of it.
     let commit = if default && !cli.dry_run { Some(report::clean_commit()?) } else { None };
     let load = report::load()?;
     let measured = measure_all(cli)?;
