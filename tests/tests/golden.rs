@@ -206,7 +206,7 @@ fn by_savepoints(case: &Case, seed: u64) {
             broker.is_at_end(&job.group(), &input)
         });
         thread::scope(|scope| {
-            scope.spawn(|| meanwhile.chunks(PARTITIONS as usize).for_each(|some| broker.produce(&input, some)));
+            scope.spawn(|| meanwhile.chunks(100).for_each(|some| broker.produce(&input, some)));
             folder.command(&["stop", "job.yaml", "--savepoint", &places[step]]).expect(code::OK);
         });
         run.wait(DEADLINE).expect(code::OK);
