@@ -133,25 +133,6 @@ fn a_job_that_waits_for_its_broker_stops_when_it_is_told_to_and_says_little_mean
 }
 
 #[test]
-fn a_job_that_waits_to_begin_again_hears_weir_stop_and_takes_no_savepoint() {
-    let broker = Broker::start();
-    let counting = Counting::new("waits", &broker);
-    let (folder, load) = (Folder::new(), broker.load(counting.input(), KEYS, PER_SECOND));
-    let mut run = folder.start(&counting.job, &[]);
-    counting.await_committed(&mut run, PER_SECOND, DEADLINE);
-    let sent = load.stop();
-    broker.kill();
-    wait::until("several failed attempts", DEADLINE, || run.stderr().matches("attempt failed; restarting").count() > 2);
-    let savepoint = folder.path("savepoint");
-    let refused = folder.command(&["savepoint", "job.yaml", savepoint.to_str().unwrap()]).expect(code::WORLD);
-    refused.expect_named(&["waits to begin again", "Ask again"]);
-    folder.command(&["stop", "job.yaml"]).expect(code::OK).expect_named(&["stopped"]);
-    run.wait(DEADLINE).expect(code::OK).expect_named(&["there was nothing to commit"]);
-    broker.restart();
-    counting.end_exactly(folder.start(&counting.job, &[]), sent, KEYS, DEADLINE);
-}
-
-#[test]
 fn a_missing_topic_and_one_that_may_not_be_used_end_the_job_at_once_by_name() {
     let broker = Broker::with_properties(ACLS);
     let (input, counts) = (broker.topic("in", 2), broker.topic("out", 2));

@@ -169,6 +169,28 @@ fn a_drained_job_has_processed_all_that_its_sources_held_when_it_was_asked() {
     folder.run(&counting.job, &[], DEADLINE).expect(code::START_REFUSED).expect_named(&["is closed"]);
 }
 
+#[test]
+fn a_job_that_waits_to_begin_again_hears_weir_stop_and_takes_no_savepoint() {
+    let input = broker().topic("waits", 1);
+    let endless = json!({ "key": "record", "config": { "do": "loop" }, "limits": { "fuel": u64::MAX / 2, "deadline": "100ms" } });
+    let job = Job::new("waits").source("in", broker().source(&input)).operator(operator("hostile", "hostile", "in", endless)).sink(
+        "nowhere",
+        &["hostile"],
+        json!({ "blackhole": {} }),
+    );
+    broker().produce(&input, &[Record::keyed("key", "strike")]);
+    let folder = Folder::new();
+    let mut run = folder.start(&job, &[]);
+    wait::until("several failed attempts", DEADLINE, || {
+        run.assert_running();
+        run.stderr().matches("attempt failed; restarting").count() > 4
+    });
+    let refused = folder.command(&["savepoint", "job.yaml", "savepoint"]).expect(code::WORLD);
+    refused.expect_named(&["waits to begin again", "Ask again"]);
+    folder.command(&["stop", "job.yaml"]).expect(code::OK).expect_named(&["stopped"]);
+    run.wait(DEADLINE).expect(code::OK).expect_named(&["there was nothing to commit", "ran longer than its deadline"]);
+}
+
 /// Cuts the last byte off an object.
 fn damage(savepoint: &Path) {
     let object =

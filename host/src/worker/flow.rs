@@ -173,6 +173,11 @@ impl Flow {
         outcome: Result<Vec<Reject>, CallError>,
         fresh: bool,
     ) -> Result<(), Error> {
+        if let Err(error @ CallError::Deadline(_)) = &outcome {
+            // Said at once: so long a call may cost the transaction before its record is found.
+            let (topic, partition, offset) = self.shared.origin(batch, 0);
+            tracing::warn!(operator = self.id(index), records = batch.len(), topic, partition, offset, "a call {error}");
+        }
         match outcome {
             Ok(rejects) => {
                 self.pass_on(index)?;
