@@ -66,9 +66,7 @@ impl<'a> Counting<'a> {
     /// How many commits there were, as they are numbered.
     #[track_caller]
     pub fn epoch(&self) -> u64 {
-        let committed = self.from.committed(&self.job.group(), &self.input);
-        let text = committed.into_iter().flatten().next().map(|at| at.metadata).unwrap_or_default();
-        text.split(';').find_map(|field| field.strip_prefix("epoch=")?.parse().ok()).unwrap_or(0)
+        self.from.epoch(&self.job.group(), &self.input)
     }
 
     /// Waits until so many input records are committed.

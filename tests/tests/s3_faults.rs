@@ -36,7 +36,6 @@ fn goes_on(counting: &Counting<'_>, run: &mut Run) {
     counting.await_committed(run, before + PER_SECOND / 2, DEADLINE);
 }
 
-/// Drains the job, and compares all that came out.
 fn restarts(run: &Run) -> u64 {
     let text = run.get("/metrics").1;
     // A job whose components are being loaded has no metrics yet.

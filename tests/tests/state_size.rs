@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
@@ -52,96 +52,100 @@ fn records(step: usize) -> Vec<Record> {
     (0..KEYS).step_by(step).map(|key| Record::keyed(format!("key-{key}"), "")).collect()
 }
 
-/// What a start says of how long it took to restore the state, in ms: the best of three.
-fn restored_in(folder: &Folder, job: &Job) -> u64 {
-    let of_one = |_| {
-        let mut run = folder.start(job, &[]);
-        let mut said = None;
-        wait::until("state restored", DEADLINE, || {
+/// A job that counts a million keys and has counted each once.
+struct Loaded {
+    job: Job,
+    input: String,
+    folder: Folder,
+    store: PathBuf,
+    run: Run,
+    /// The objects that there were at some time meanwhile.
+    seen: Objects,
+    /// Bytes of the state. Each key changed once, so the epochs' objects together are it.
+    bytes: u64,
+}
+
+impl Loaded {
+    /// In epochs that are long enough for each object to be seen.
+    fn new(name: &str) -> Self {
+        let input = broker().topic(name, 4);
+        let job = Job::new(name)
+            .interval(Duration::from_secs(1))
+            .source("in", broker().source(&input))
+            .operator(operator("count", "count", "in", json!({ "key": "record" })))
+            .sink("nowhere", &["count"], json!({ "blackhole": {} }));
+        let folder = Folder::new();
+        let store = folder.path(job.state_folder()).join("checkpoints");
+        broker().produce(&input, &records(1));
+        let mut run = folder.start(&job, &[]);
+        wait::until("a checkpoint store", DEADLINE, || {
             run.assert_running();
-            let stderr = run.stderr();
-            let line = stderr.lines().find(|line| line.contains("state restored"));
-            said = line.and_then(|line| line.split("ms=").nth(1)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
-            said.is_some()
+            store.is_dir()
         });
+        let seen = await_committed(&mut run, &job, &input, &store);
+        let bytes = seen.iter().filter(|(name, _)| is_of_an_epoch(name)).map(|(_, bytes)| bytes).sum();
+        assert!(bytes > KEYS, "the state of a million keys has {bytes} bytes");
+        Self { job, input, folder, store, run, seen, bytes }
+    }
+
+    /// Starts anew with short epochs, changes a few keys in each of so many, and kills the job. The most files and bytes in its
+    /// store meanwhile.
+    fn go_on(self, epochs: u64) -> (Folder, Job, usize, u64) {
+        self.run.kill_9();
+        let mut run = self.folder.start(&self.job.clone().interval(Duration::from_millis(10)), &[]);
+        let epoch = || broker().epoch(&self.job.group(), &self.input);
+        let begin = epoch();
+        let load = broker().load(&self.input, KEYS, 8_000);
+        let (mut files, mut bytes) = (0, 0);
+        wait::until(&format!("{epochs} epochs"), DEADLINE, || {
+            run.assert_running();
+            let now = objects(&self.store);
+            (files, bytes) = (files.max(now.len()), bytes.max(now.values().sum()));
+            epoch() >= begin + epochs
+        });
+        load.stop();
         run.kill_9();
-        said.unwrap()
-    };
-    (0..3).map(of_one).min().unwrap()
+        (self.folder, self.job, files, bytes)
+    }
+}
+
+/// What a start says of how long it took to restore the state, in ms.
+fn restored_in(folder: &Folder, job: &Job) -> u64 {
+    let mut run = folder.start(job, &[]);
+    let mut said = None;
+    wait::until("state restored", DEADLINE, || {
+        run.assert_running();
+        let stderr = run.stderr();
+        let line = stderr.lines().find(|line| line.contains("state restored"));
+        said = line.and_then(|line| line.split("ms=").nth(1)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+        said.is_some()
+    });
+    run.kill_9();
+    said.unwrap()
 }
 
 #[test]
 fn after_5000_epochs_over_a_million_keys_the_store_is_small_its_files_are_few_and_a_start_as_fast_as_after_50() {
-    const PER_EPOCH: u64 = 40;
     /// Files of a manifest stay below 24 by simulation; beside them lie those that are just being made or deleted.
     const MOST_FILES: usize = 24;
-    let input = broker().topic("long-run", 4);
-    let job = Job::new("long-run")
-        .interval(Duration::from_millis(10))
-        .source("in", broker().source(&input))
-        .operator(operator("count", "count", "in", json!({ "key": "record" })))
-        .sink("nowhere", &["count"], json!({ "blackhole": {} }));
-    let folder = Folder::new();
-    let store = folder.path(job.state_folder()).join("checkpoints");
-    let counting = |epochs: u64, run: &mut Run| {
-        let begin = epoch(&job, &input);
-        let load = broker().load(&input, KEYS, PER_EPOCH * 200);
-        let (mut most_files, mut most_bytes) = (0, 0);
-        wait::until("many epochs", DEADLINE, || {
-            run.assert_running();
-            let now = objects(&store);
-            (most_files, most_bytes) = (most_files.max(now.len()), most_bytes.max(now.values().sum::<u64>()));
-            epoch(&job, &input) >= begin + epochs
-        });
-        load.stop();
-        (most_files, most_bytes)
-    };
-    broker().produce(&input, &records(1));
-    let mut run = folder.start(&job, &[]);
-    wait::until("a checkpoint store", DEADLINE, || {
-        run.assert_running();
-        store.is_dir()
-    });
-    let loaded = await_committed(&mut run, &job, &input, &store);
-    let live: u64 = loaded.iter().filter(|(name, _)| is_of_an_epoch(name)).map(|(_, bytes)| bytes).sum();
-    let (early_files, _) = counting(50, &mut run);
-    run.kill_9();
-    let early = restored_in(&folder, &job);
-    let mut run = folder.start(&job, &[]);
-    let (files, bytes) = counting(5_000, &mut run);
-    run.kill_9();
-    let late = restored_in(&folder, &job);
-    let said = format!("{bytes} bytes of {live} live; {early_files} and {files} files; restored in {early} and {late} ms");
+    let (early_folder, early_job, early_files, _) = Loaded::new("early").go_on(50);
+    let late = Loaded::new("late");
+    let live = late.bytes;
+    let (folder, job, files, bytes) = late.go_on(5_000);
+    // In turns, so that what else the machine does meets both alike; the best of each, in which it did least.
+    let turns: Vec<_> = (0..7).map(|_| (restored_in(&early_folder, &early_job), restored_in(&folder, &job))).collect();
+    let best = |of: fn(&(u64, u64)) -> u64| turns.iter().map(of).min().unwrap();
+    let (early_ms, late_ms) = (best(|turn| turn.0), best(|turn| turn.1));
+    let said = format!("{bytes} bytes of {live} live; {early_files} and {files} files; restored in {turns:?} ms");
     println!("{said}");
     assert!(bytes <= 3 * live, "{said}");
     assert!(files <= 2 * MOST_FILES, "{said}");
-    // Single starts differ by half on a machine with neighbours; what is read is bounded by the bytes above.
-    assert!(late <= 3 * early, "{said}");
-}
-
-fn epoch(job: &Job, input: &str) -> u64 {
-    let text = broker().committed(&job.group(), input).into_iter().flatten().next().map(|at| at.metadata).unwrap_or_default();
-    text.split(';').find_map(|field| field.strip_prefix("epoch=")?.parse().ok()).unwrap_or(0)
+    assert!(late_ms * 5 <= early_ms * 6, "{said}");
 }
 
 #[test]
 fn an_epoch_that_changes_one_key_in_a_hundred_of_a_million_writes_a_few_hundredths_of_the_state() {
-    let input = broker().topic("keys", 4);
-    let job = Job::new("state-size")
-        .interval(Duration::from_secs(1))
-        .source("in", broker().source(&input))
-        .operator(operator("count", "count", "in", json!({ "key": "record" })))
-        .sink("nowhere", &["count"], json!({ "blackhole": {} }));
-    let folder = Folder::new();
-    let store = folder.path(job.state_folder()).join("checkpoints");
-    broker().produce(&input, &records(1));
-    let mut run = folder.start(&job, &[]);
-    wait::until("a checkpoint store", DEADLINE, || store.is_dir());
-    let loaded = await_committed(&mut run, &job, &input, &store);
-    // Each key changed once while they were loaded, so the epochs' objects together are the state.
-    let state: u64 = loaded.iter().filter(|(name, _)| is_of_an_epoch(name)).map(|(_, bytes)| bytes).sum();
-    assert!(state > KEYS, "the state of a million keys has {state} bytes");
-
+    let Loaded { job, input, folder: _folder, store, mut run, seen: loaded, bytes: state } = Loaded::new("state-size");
     let changed = records(100);
     for _ in 0..3 {
         // Each key several times: an epoch writes its last value only.

@@ -3,8 +3,8 @@
 use super::delta::{TAIL_BYTES, TRAILER_BYTES};
 use super::recovery::ManifestFact;
 use super::{
-    Access, Checkpoint, Error, FileRef, Location, MANIFEST_FORMAT, Manifest, Mode, Names, OperatorState, Savepoint, SavepointSource,
-    StateDescriptor, StateKind, Store, Writer, find_checkpoint, merge_files, restore,
+    Access, Checkpoint, Error, FileRef, Location, Manifest, Names, OperatorState, Savepoint, SavepointSource, StateDescriptor, StateKind,
+    Store, Writer, find_checkpoint, merge_files, restore,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -115,20 +115,8 @@ fn access() -> Access {
 
 fn manifest(epoch: u64, files: &[FileRef]) -> Manifest {
     let state = StateDescriptor { name: "count".into(), number: 0, kind: StateKind::Value, version: 1 };
-    Manifest {
-        format: MANIFEST_FORMAT,
-        run: "r".into(),
-        mode: Mode::Alone,
-        epoch,
-        incarnation: "a".into(),
-        shards: 4,
-        plan: "p".into(),
-        operators: vec![OperatorState { id: "count".into(), number: 1, key: None, states: vec![state] }],
-        files: files.to_vec(),
-        forgotten_until: 0,
-        splits: vec![],
-        sinks: vec![],
-    }
+    let operators = vec![OperatorState { id: "count".into(), number: 1, key: None, states: vec![state] }];
+    Manifest { operators, files: files.to_vec(), ..Manifest::example(epoch) }
 }
 
 fn read(store: &Store, checkpoint: &Checkpoint) -> Result<State, Error> {

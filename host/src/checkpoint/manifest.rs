@@ -207,6 +207,27 @@ impl Manifest {
     }
 }
 
+#[cfg(test)]
+impl Manifest {
+    /// One for tests: of run `r`, without operators, files and positions.
+    pub(super) fn example(epoch: u64) -> Self {
+        Self {
+            format: MANIFEST_FORMAT,
+            run: "r".into(),
+            mode: Mode::Alone,
+            epoch,
+            incarnation: "a".into(),
+            shards: 4,
+            plan: "p".into(),
+            operators: vec![],
+            files: vec![],
+            forgotten_until: 0,
+            splits: vec![],
+            sinks: vec![],
+        }
+    }
+}
+
 /// A manifest together with the object it is the footer of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {

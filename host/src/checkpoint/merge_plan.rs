@@ -24,7 +24,7 @@ const SPACE_FLOOR_BYTES: u64 = 1 << 20;
 /// The stretch of the list (oldest first) that is to be merged next, if any. Tombstones may go if it begins at 0.
 ///
 /// Size-tiered over adjacent files, after RocksDB's universal compaction:
-/// 1. all, once what follows the base has three quarters of its bytes, or hides half its entries: so the store has at most
+/// 1. all, once what follows the base has half of its bytes, or hides half its entries: so the store has at most
 ///    about three times the bytes of the live state (above a floor of 1 MiB), also while the next base is being written;
 /// 2. else the cheapest stretch of at least four files none of which outweighs the others together: so a rewritten byte
 ///    lands in a file at least twice the size, which makes rewriting logarithmic. With more than 16 files the longest such
@@ -35,7 +35,7 @@ pub fn plan_merge(files: &[FileRef]) -> Option<Range<usize>> {
     let (base, rest) = files.split_first()?;
     let rest_bytes: u64 = rest.iter().map(|file| file.bytes).sum();
     let hidden: u64 = rest.iter().map(|file| file.tombstones).sum();
-    if rest_bytes > SPACE_FLOOR_BYTES && (rest_bytes > base.bytes / 4 * 3 || hidden > base.entries / 2) {
+    if rest_bytes > SPACE_FLOOR_BYTES && (rest_bytes > base.bytes / 2 || hidden > base.entries / 2) {
         return Some(0..files.len());
     }
     let many = || (files.len() > MANY).then(|| cheapest_stretch(files, WIDTH_IF_MANY, false)).flatten();

@@ -42,24 +42,11 @@ pub fn restore<E: From<Error>>(store: &Store, files: &[FileRef], mut apply: impl
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{MANIFEST_FORMAT, Manifest, Mode, Names, Writer, adopt, merge_files, plan_merge};
+    use crate::checkpoint::{MANIFEST_FORMAT, Manifest, Names, Writer, adopt, merge_files, plan_merge};
     use std::collections::BTreeMap;
 
     fn manifest(epoch: u64, files: Vec<FileRef>) -> Manifest {
-        Manifest {
-            format: MANIFEST_FORMAT,
-            run: "r".into(),
-            mode: Mode::Alone,
-            epoch,
-            incarnation: "a".into(),
-            shards: 4,
-            plan: "p".into(),
-            operators: vec![],
-            files,
-            forgotten_until: 0,
-            splits: vec![],
-            sinks: vec![],
-        }
+        Manifest { files, ..Manifest::example(epoch) }
     }
 
     #[test]

@@ -232,7 +232,7 @@ impl Savepoint {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{Mode, OperatorState, StateDescriptor, StateKind, restore};
+    use crate::checkpoint::{OperatorState, StateDescriptor, StateKind, restore};
     use std::collections::BTreeMap;
     use std::fs;
     use std::path::PathBuf;
@@ -272,20 +272,8 @@ mod tests {
         let operator = |number| OperatorState { id: format!("o{number}"), number, key: None, states: vec![state(0), state(1)] };
         let mut files: Vec<FileRef> = Vec::new();
         for epoch in [1, 2] {
-            let manifest = Manifest {
-                format: MANIFEST_FORMAT,
-                run: "r".into(),
-                mode: Mode::Alone,
-                epoch,
-                incarnation: "a".into(),
-                shards: 4,
-                plan: "p".into(),
-                operators: vec![operator(1), operator(2)],
-                files: files.clone(),
-                forgotten_until: 0,
-                splits: vec![],
-                sinks: vec![],
-            };
+            let operators = vec![operator(1), operator(2)];
+            let manifest = Manifest { operators, files: files.clone(), ..Manifest::example(epoch) };
             let name = names.epoch(epoch);
             let mut writer = Writer::new(&name, Vec::new());
             for (operator, state) in [(1, 0), (1, 1), (2, 0)] {

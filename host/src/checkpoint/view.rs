@@ -111,7 +111,7 @@ fn entry<'a>(operators: &'a [OperatorState], key: &'a [u8], value: &'a [u8]) -> 
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{MANIFEST_FORMAT, Manifest, Mode, Names, StateKind, Writer};
+    use crate::checkpoint::{MANIFEST_FORMAT, Manifest, Names, StateKind, Writer};
 
     fn operators() -> Vec<OperatorState> {
         let state = |name: &str, number, kind| StateDescriptor { name: name.into(), number, kind, version: 1 };
@@ -136,20 +136,7 @@ mod tests {
         let store = Store::open_folder(folder.path()).unwrap();
         let mut names = Names::new("a").unwrap();
         let mut put = |epoch, format| {
-            let manifest = Manifest {
-                format,
-                run: "r".into(),
-                mode: Mode::Alone,
-                epoch,
-                incarnation: "a".into(),
-                shards: 4,
-                plan: "p".into(),
-                operators: operators(),
-                files: vec![],
-                forgotten_until: 0,
-                splits: vec![],
-                sinks: vec![],
-            };
+            let manifest = Manifest { format, operators: operators(), ..Manifest::example(epoch) };
             let name = names.epoch(epoch);
             let mut writer = Writer::new(&name, Vec::new());
             writer.append(b"\x00\x03\x00\x07\x00\x00user", Some(b"\x019")).unwrap();

@@ -31,6 +31,13 @@ impl Broker {
         committed.collect()
     }
 
+    /// The epoch in a group's last commit for a topic; 0 while there is none.
+    #[track_caller]
+    pub fn epoch(&self, group: &str, topic: &str) -> u64 {
+        let text = self.committed(group, topic).into_iter().flatten().next().map(|at| at.metadata).unwrap_or_default();
+        text.split(';').find_map(|field| field.strip_prefix("epoch=")?.parse().ok()).unwrap_or(0)
+    }
+
     /// The offset after the last record of each partition.
     #[track_caller]
     pub fn ends(&self, topic: &str) -> Vec<i64> {

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;
-use crate::checkpoint::{FileRef, MANIFEST_FORMAT, Manifest, SplitPosition, StateDescriptor};
+use crate::checkpoint::{FileRef, Manifest, SplitPosition, StateDescriptor};
 
 const NAME: &str = "000000000007-a-7.ckpt";
 
@@ -42,18 +42,10 @@ fn checkpoint() -> Checkpoint {
     let position = |partition, next| SplitPosition { source: "in".into(), topic: "words".into(), partition, next };
     Checkpoint {
         manifest: Manifest {
-            format: MANIFEST_FORMAT,
-            run: "r".into(),
-            mode: Mode::Alone,
-            epoch: 7,
-            incarnation: "a".into(),
             shards: 32,
-            plan: "plan".into(),
             operators: vec![stored()],
-            files: vec![],
-            forgotten_until: 0,
             splits: vec![position(0, 100), position(1, 200)],
-            sinks: vec![],
+            ..Manifest::example(7)
         },
         own: FileRef { name: NAME.into(), bytes: 1, checksum: 5, first_epoch: 7, last_epoch: 7, entries: 1, tombstones: 0 },
     }
