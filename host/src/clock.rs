@@ -22,6 +22,24 @@ pub fn since(start: Instant) -> Duration {
     start.elapsed()
 }
 
+/// A moment, from which time goes on while the machine is suspended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    monotonic: Instant,
+    wall: SystemTime,
+}
+
+impl Moment {
+    pub fn now() -> Self {
+        Self { monotonic: Instant::now(), wall: SystemTime::now() }
+    }
+
+    /// Time since then: that of the clock which has seen more of it.
+    pub fn elapsed(self) -> Duration {
+        self.monotonic.elapsed().max(self.wall.elapsed().unwrap_or_default())
+    }
+}
+
 /// Waits. For what cannot be told to stop and nobody can wake; whatever can be, waits on its channel.
 pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);

@@ -112,10 +112,10 @@ impl Folder {
     /// # Panics
     /// When that build is not there.
     #[track_caller]
-    pub fn start_armed(&self, job: &Job, failpoint: &str) -> Run {
+    pub fn start_armed(&self, job: &Job, failpoint: &str, arguments: &[&str]) -> Run {
         let mut weir = Command::new(armed_binary());
         weir.env("WEIR_FAILPOINT", failpoint);
-        self.start_by(weir, job, &[])
+        self.start_by(weir, job, arguments)
     }
 
     /// Starts `weir run` on the job with a pipe for stdout that nobody reads.

@@ -27,7 +27,7 @@ fn nothing_is_lost_repeated_reordered_or_computed_wrongly_by_random_kills_and_on
 #[test]
 fn only_the_build_with_failpoints_knows_them_and_it_refuses_any_other_by_name() {
     let job = Job::new("armed").sink("out", &[], serde_json::json!({ "blackhole": {} }));
-    let refused = Folder::new().start_armed(&job, "nowhere:1:marker").wait(Duration::from_secs(60)).expect(code::BAD_JOB);
+    let refused = Folder::new().start_armed(&job, "nowhere:1:marker", &[]).wait(Duration::from_secs(60)).expect(code::BAD_JOB);
     refused.expect_named(&["there is no failpoint `nowhere`", &POINTS.join(", ")]);
     let ordinary = Folder::new().with_variable("WEIR_FAILPOINT", "nowhere:1:marker").command(&["version"]);
     ordinary.expect(code::OK);

@@ -96,9 +96,11 @@ fn state_that_nothing_claims_and_what_is_no_savepoint_are_refused_by_name() {
         .expect(code::START_REFUSED)
         .expect_named(&["missing", "no whole savepoint"]);
     damage(Path::new(to));
-    folder.run(&counting.job, &["--from-savepoint", to], DEADLINE).expect(code::START_REFUSED).expect_named(&[".ckpt", "corrupt"]);
+    // The run that began from it goes on without it, unless it is to begin anew.
+    let anew = ["--fresh", "--from-savepoint", to];
+    folder.run(&counting.job, &anew, DEADLINE).expect(code::START_REFUSED).expect_named(&[".ckpt", "corrupt"]);
     fs::remove_file(Path::new(to).join("savepoint.json")).unwrap();
-    folder.run(&counting.job, &["--from-savepoint", to], DEADLINE).expect(code::START_REFUSED).expect_named(&["no whole savepoint"]);
+    folder.run(&counting.job, &anew, DEADLINE).expect(code::START_REFUSED).expect_named(&["no whole savepoint"]);
 }
 
 #[test]

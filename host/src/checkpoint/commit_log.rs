@@ -20,20 +20,23 @@ pub struct RunMarker {
     format: u32,
     /// The run.
     pub run: String,
-    /// Name of the job, for people who look into the store.
+    /// Name of the job, whose store it is.
     pub job: String,
     /// When the run began, in ms since the epoch.
     pub created: i64,
     /// Id of the savepoint that it began from, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub savepoint: Option<String>,
+    /// Where that was, if not in the store itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 impl RunMarker {
     /// The marker of a run that began from nothing.
     #[must_use]
     pub fn new(run: &str, job: &str, created: i64) -> Self {
-        Self { format: document::FORMAT, run: run.to_owned(), job: job.to_owned(), created, savepoint: None }
+        Self { format: document::FORMAT, run: run.to_owned(), job: job.to_owned(), created, savepoint: None, place: None }
     }
 
     /// The marker in a store, if a run has begun there.
@@ -171,11 +174,14 @@ mod tests {
         let store = Store::open_folder(folder.path()).unwrap();
         assert_eq!(RunMarker::read(&store).unwrap(), None);
         for run in ["r1", "r2"] {
-            let marker = RunMarker::new(run, "job", 5);
+            let marker = RunMarker { place: Some("p".into()), ..RunMarker::new(run, "job", 5) };
             marker.write(&store).unwrap();
             assert_eq!(RunMarker::read(&store).unwrap(), Some(marker));
         }
-        assert_eq!(store.read("run.json").unwrap(), br#"{"format":2,"run":"r2","job":"job","created":5,"crc32c":"6095f0a1"}"#);
+        assert_eq!(store.read("run.json").unwrap(), br#"{"format":3,"run":"r2","job":"job","created":5,"place":"p","crc32c":"0a539f2e"}"#);
+        let second = br#"{"format":2,"run":"r2","job":"job","created":5,"crc32c":"6095f0a1"}"#;
+        store.replace("run.json", second).unwrap();
+        assert_eq!(RunMarker::read(&store).unwrap().unwrap().run, "r2");
         store.replace("run.json", br#"{"format":1,"run":"r1","job":"job","created":5}"#).unwrap();
         assert_eq!(RunMarker::read(&store).unwrap().unwrap().run, "r1");
         store.replace("run.json", br#"{"format":9}"#).unwrap();

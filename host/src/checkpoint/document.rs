@@ -1,11 +1,11 @@
 //! Small JSON documents at rest. The last field of each is the checksum of all the text before it, so that no bit of it can
-//! change unnoticed. Format 1 had none.
+//! change unnoticed. Format 1 had none; format 3 came with where a run began.
 
 use super::Error;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Format of the documents that this build writes, and the newest that it reads.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// Stands before the checksum, eight hexadecimal digits, which only `"}` follows.
 const FIELD: &str = r#","crc32c":""#;
@@ -37,7 +37,7 @@ pub(super) fn open<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, E
     let Format { format: found } = serde_json::from_slice(bytes).map_err(unreadable)?;
     match found {
         1 => serde_json::from_slice(bytes).map_err(unreadable),
-        FORMAT => {
+        2..=FORMAT => {
             let fields = sealed(bytes).ok_or_else(|| Error::corrupt(name, "it does not have its checksum", 0))?;
             serde_json::from_slice(&[fields, b"}"].concat()).map_err(unreadable)
         }
@@ -68,8 +68,10 @@ mod tests {
     fn the_text_is_frozen_and_no_bit_of_it_changes_unnoticed() {
         let note = Note { format: FORMAT, says: "it".into() };
         let sealed = seal("note", &note).unwrap();
-        assert_eq!(String::from_utf8(sealed.clone()).unwrap(), r#"{"format":2,"says":"it","crc32c":"f4cef1b3"}"#);
+        assert_eq!(String::from_utf8(sealed.clone()).unwrap(), r#"{"format":3,"says":"it","crc32c":"c41cc9d6"}"#);
         assert_eq!(open::<Note>("n", &sealed).unwrap(), note);
+        let second = br#"{"format":2,"says":"it","crc32c":"f4cef1b3"}"#;
+        assert_eq!(open::<Note>("n", second).unwrap(), Note { format: 2, ..note });
         for bit in 0..sealed.len() * 8 {
             let mut flipped = sealed.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -84,7 +86,7 @@ mod tests {
     #[test]
     fn format_1_is_read_without_a_checksum_and_a_newer_one_is_named() {
         assert_eq!(open::<Note>("n", br#"{"format":1,"says":"it"}"#).unwrap(), Note { format: 1, says: "it".into() });
-        assert!(matches!(open::<Note>("n", br#"{"format":3,"new":1}"#), Err(Error::NewerFormat { found: 3, known: FORMAT, .. })));
+        assert!(matches!(open::<Note>("n", br#"{"format":4,"new":1}"#), Err(Error::NewerFormat { found: 4, known: FORMAT, .. })));
         for damaged in [&br#"{"format":1,"sa"#[..], br#"{"format":1,"said":"it"}"#, br#"{"format":2,"says":"it"}"#, b""] {
             assert!(matches!(open::<Note>("n", damaged), Err(Error::Corrupt { .. })));
         }

@@ -78,7 +78,7 @@ impl Taken {
         let savepoint = Savepoint::open(&Location::Folder(self.path("savepoint", "")), &access(), self.folder.path())?;
         let into = tempfile::tempdir().unwrap();
         let store = Store::open_folder(into.path()).unwrap();
-        let checkpoint = savepoint.import(&store, &mut Names::new("b").unwrap(), "new", ("q", vec![]), &[])?;
+        let checkpoint = savepoint.import(&store, &mut Names::new("b").unwrap(), "new", ("q", vec![], vec![]), &[])?;
         read(&store, &checkpoint)
     }
 

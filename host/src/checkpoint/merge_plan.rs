@@ -25,7 +25,8 @@ const SPACE_FLOOR_BYTES: u64 = 1 << 20;
 ///
 /// Size-tiered over adjacent files, after RocksDB's universal compaction:
 /// 1. all, once what follows the base has half of its bytes, or hides half its entries: so the store has at most
-///    about three times the bytes of the live state (above a floor of 1 MiB), also while the next base is being written;
+///    about three times the bytes of the live state (above a floor of 1 MiB), also while the next base is being written.
+///    Not of a full list, which keeps the next epoch waiting: that takes the quickest merge first;
 /// 2. else the cheapest stretch of at least four files none of which outweighs the others together: so a rewritten byte
 ///    lands in a file at least twice the size, which makes rewriting logarithmic. With more than 16 files the longest such
 ///    stretch, or young files, always cheaper, would keep older ones from ever being merged when merges are slow;
@@ -35,9 +36,24 @@ pub fn plan_merge(files: &[FileRef]) -> Option<Range<usize>> {
     let (base, rest) = files.split_first()?;
     let rest_bytes: u64 = rest.iter().map(|file| file.bytes).sum();
     let hidden: u64 = rest.iter().map(|file| file.tombstones).sum();
-    if rest_bytes > SPACE_FLOOR_BYTES && (rest_bytes > base.bytes / 2 || hidden > base.entries / 2) {
+    if files.len() < MAX_FILES && rest_bytes > SPACE_FLOOR_BYTES && (rest_bytes > base.bytes / 2 || hidden > base.entries / 2) {
         return Some(0..files.len());
     }
+    plan_stretch(files)
+}
+
+/// The same beside a merge of the oldest files that is still under way, which for a large state may take many epochs: a
+/// stretch of what follows those that it replaces.
+#[must_use]
+pub fn plan_merge_beside(files: &[FileRef], replaced: &[FileRef]) -> Option<Range<usize>> {
+    let (first, last) = (replaced.first()?, replaced.last()?);
+    files.first().filter(|file| *file == first)?;
+    let behind = files.iter().position(|file| file == last)? + 1;
+    let stretch = plan_stretch(files.get(behind..)?)?;
+    Some(behind + stretch.start..behind + stretch.end)
+}
+
+fn plan_stretch(files: &[FileRef]) -> Option<Range<usize>> {
     let many = || (files.len() > MANY).then(|| cheapest_stretch(files, WIDTH_IF_MANY, false)).flatten();
     cheapest_stretch(files, WIDTH, true).or_else(many)
 }
@@ -45,7 +61,7 @@ pub fn plan_merge(files: &[FileRef]) -> Option<Range<usize>> {
 /// The stretch that costs the fewest bytes per file it takes off the list, or of alike ones in a long list the one that
 /// takes off the most; of equal ones the oldest.
 fn cheapest_stretch(files: &[FileRef], width: usize, alike: bool) -> Option<Range<usize>> {
-    let long = alike && files.len() > LONG;
+    let long = alike && (LONG + 1..MAX_FILES).contains(&files.len());
     let mut best: Option<((u64, u64), Range<usize>)> = None;
     for start in 0..files.len() {
         let (mut sum, mut largest) = (0u64, 0u64);
@@ -116,7 +132,8 @@ mod tests {
         hiding[1].tombstones = hiding[0].entries / 2 + 1;
         // Each half of the one before, and the base four times its successor: nothing is alike, and the base outweighs the rest.
         let steep: Vec<u64> = (0..33).map(|i| (100 * KIB) << (33 - i + u64::from(i == 0))).collect();
-        let rows: [(&str, Vec<FileRef>, Option<Range<usize>>); 9] = [
+        let full: Vec<u64> = std::iter::once(10 * MIB).chain(vec![MIB; MAX_FILES - 1]).collect();
+        let rows: [(&str, Vec<FileRef>, Option<Range<usize>>); 10] = [
             ("nothing", files(&[]), None),
             ("a base alone", files(&[MIB]), None),
             ("three deltas wait for a fourth", files(&[100 * MIB, MIB, MIB, MIB]), None),
@@ -126,10 +143,15 @@ mod tests {
             ("all, once they outweigh the base", files(&[10 * MIB, 8 * MIB, 3 * MIB]), Some(0..3)),
             ("all, once they hide half of the base", hiding, Some(0..2)),
             ("the cheapest eight of too many", files(&steep), Some(25..33)),
+            ("not all of a full list", files(&full), Some(1..MAX_FILES)),
         ];
         for (name, files, expected) in rows {
             assert_eq!(plan_merge(&files), expected, "{name}");
         }
+        let alike = files(&[100 * MIB, MIB, MIB, MIB, MIB, MIB, MIB, MIB]);
+        assert_eq!(plan_merge_beside(&alike, &alike[..3]), Some(3..8), "behind what is being merged");
+        assert_eq!(plan_merge_beside(&alike, &alike[..5]), None, "too few behind it");
+        assert_eq!(plan_merge_beside(&alike, &alike[1..3]), None, "not beside one of younger files, which is soon done");
     }
 
     #[test]
@@ -186,12 +208,12 @@ mod tests {
         amplification: f64,
     }
 
-    /// 5,000 epochs; each merge takes `delay` epochs and is adopted then.
-    fn simulate(delay: u64, mut epoch_keys: impl FnMut(u64) -> Keys) -> Outcome {
+    /// 5,000 epochs; each merge takes `delay` epochs, or `delay_of_all` if it is of the whole list, and is adopted then.
+    fn simulate((delay, delay_of_all): (u64, u64), mut epoch_keys: impl FnMut(u64) -> Keys) -> Outcome {
         let mut list: Vec<FileRef> = Vec::new();
         let mut contents: BTreeMap<String, Keys> = BTreeMap::new();
         let mut live = Keys::new();
-        let mut running: Option<(u64, Vec<FileRef>, FileRef)> = None;
+        let mut running: Vec<(u64, Vec<FileRef>, FileRef)> = Vec::new();
         let (mut most_files, mut space, mut deltas, mut written, mut number) = (0, 0f64, 0u64, 0u64, 0u64);
         for epoch in 1..=5000 {
             let keys = epoch_keys(epoch);
@@ -208,14 +230,16 @@ mod tests {
             written += delta.bytes;
             contents.insert(delta.name.clone(), keys);
             list.push(delta);
-            if running.as_ref().is_some_and(|(done, ..)| *done <= epoch)
-                && let Some((_, replaced, merged)) = running.take()
-            {
+            for (_, replaced, merged) in running.extract_if(.., |(done, ..)| *done <= epoch) {
                 list = adopt(&list, &replaced, merged).unwrap();
             }
-            if running.is_none()
-                && let Some(range) = plan_merge(&list)
-            {
+            let due = match running.as_slice() {
+                [] => plan_merge(&list),
+                [(_, replaced, _)] => plan_merge_beside(&list, replaced),
+                _ => None,
+            };
+            if let Some(range) = due {
+                let delay = if range == (0..list.len()) { delay_of_all } else { delay };
                 let replaced = list[range.clone()].to_vec();
                 let mut keys = Keys::new();
                 replaced.iter().for_each(|file| keys.extend(contents.remove(&file.name).unwrap()));
@@ -226,7 +250,7 @@ mod tests {
                 let merged = describe(number, &keys);
                 written += merged.bytes;
                 contents.insert(merged.name.clone(), keys);
-                running = Some((epoch + delay, replaced, merged));
+                running.push((epoch + delay, replaced, merged));
             }
             most_files = most_files.max(list.len());
             let live_bytes = live.len() as u64 * LIVE_BYTES;
@@ -279,12 +303,16 @@ mod tests {
         ];
         for (name, load) in loads {
             for delay in [0, 5] {
-                let Outcome { most_files, space, amplification } = simulate(delay, load());
+                let Outcome { most_files, space, amplification } = simulate((delay, delay), load());
                 println!("{name}, delay {delay}: {most_files} files, {space:.2} x live, {amplification:.2} x deltas");
                 assert!(most_files <= 24, "{name}, delay {delay}: {most_files} files");
                 assert!(space <= 3.0, "{name}, delay {delay}: {space} times the live state");
                 assert!(amplification <= 9.0, "{name}, delay {delay}: {amplification} times the deltas");
             }
+            // A base that takes long keeps no epoch waiting.
+            let Outcome { most_files, .. } = simulate((5, 600), load());
+            println!("{name}, a slow base: {most_files} files");
+            assert!(most_files < MAX_FILES, "{name}, a slow base: {most_files} files");
         }
     }
 

@@ -11,7 +11,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Access, Checkpoint, Copies, Error, FileRef, Location, MANIFEST_FORMAT, Manifest, Merged, Names, SplitPosition, Store, Writer, document,
+    Access, Checkpoint, Copies, Error, FileRef, Location, MANIFEST_FORMAT, Manifest, Merged, Names, SinkPosition, SplitPosition, Store,
+    Writer, document,
 };
 use crate::state::layout::Prefix;
 
@@ -92,6 +93,14 @@ pub struct Savepoint {
 }
 
 impl Savepoint {
+    /// What the savepoint at a place says of itself; none if no savepoint was finished there.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::NewerFormat`], [`Error::Io`], [`Error::Remote`].
+    pub fn look(from: &Location, access: &Access, scratch: &Path) -> Result<Option<SavepointDocument>, Error> {
+        Ok(look(from, access, scratch)?.map(|(_, document)| document))
+    }
+
     /// Reads the savepoint at a place and looks at each of its objects. Those of a remote place pass through `scratch`, a
     /// folder of this machine.
     ///
@@ -99,16 +108,7 @@ impl Savepoint {
     /// [`Error::NoSavepoint`]; [`Error::Corrupt`], [`Error::NewerFormat`], and [`Error::Absent`] by the
     /// object that is not what it should be; [`Error::Io`], [`Error::Remote`].
     pub fn open(from: &Location, access: &Access, scratch: &Path) -> Result<Self, Error> {
-        let none = || Error::NoSavepoint { place: from.to_string() };
-        // Opening a store makes its folder; a look may not.
-        if from.folder().is_some_and(|dir| !dir.is_dir()) {
-            return Err(none());
-        }
-        let store = Store::at(from, access, Copies::Unnamed(scratch.to_owned()))?;
-        let document = match store.read(DOCUMENT) {
-            Err(Error::Absent { .. }) => return Err(none()),
-            text => document::open::<SavepointDocument>(DOCUMENT, &text?)?,
-        };
+        let (store, document) = look(from, access, scratch)?.ok_or_else(|| Error::NoSavepoint { place: from.to_string() })?;
         let untrusted = |error| match error {
             Error::Name { name } => Error::corrupt(DOCUMENT, format!("it names an object {name:?}"), 0),
             error => error,
@@ -146,6 +146,7 @@ impl Savepoint {
 
     /// Puts its state into a store, as what run `run` begins with: copies of its files, or, where states are to be
     /// `dropped` (numbers of operators and their states), one file without those. Its epoch comes after the savepoint's.
+    /// Every byte of what the run is to begin with has been read and found sound then.
     ///
     /// # Errors
     /// As [`Savepoint::open`], and what `store` refuses. What was put before an error is garbage.
@@ -154,13 +155,12 @@ impl Savepoint {
         store: &Store,
         names: &mut Names,
         run: &str,
-        (plan, splits): (&str, Vec<SplitPosition>),
+        (plan, splits, sinks): (&str, Vec<SplitPosition>, Vec<SinkPosition>),
         dropped: &[(u16, u16)],
     ) -> Result<Checkpoint, Error> {
         let from = self.checkpoint.files();
         let files = if dropped.is_empty() {
-            from.iter().try_for_each(|file| self.copy(store, file))?;
-            from
+            from.into_iter().map(|file| self.copy(store, names, file)).collect::<Result<_, _>>()?
         } else {
             vec![self.merge_without(store, names, &from, dropped)?]
         };
@@ -184,7 +184,7 @@ impl Savepoint {
             files,
             forgotten_until: epoch,
             splits,
-            sinks: old.sinks.clone(),
+            sinks,
         };
         let name = names.epoch(epoch);
         let written = Writer::new(&name, Vec::new()).finish(&manifest.to_json()?)?;
@@ -192,18 +192,24 @@ impl Savepoint {
         Ok(Checkpoint { manifest, own: FileRef::written(name, epoch, epoch, &written) })
     }
 
-    fn copy(&self, store: &Store, file: &FileRef) -> Result<(), Error> {
-        // Names are unique, so it is the same file: the job's own, or put by an import that was cut off.
-        match store.open_file(file) {
+    /// A sound copy of a file. Names are unique, so what has its name is the same file: the job's own, or put by an import
+    /// that was cut off. Where that is damaged, the copy gets another name.
+    fn copy(&self, store: &Store, names: &mut Names, mut file: FileRef) -> Result<FileRef, Error> {
+        let found = store.open_sound(&file).map(drop);
+        if found.is_ok() {
+            return Ok(file);
+        }
+        let mut bytes = self.store.open_sound(&file)?;
+        match found {
             Err(Error::Absent { .. }) => {}
-            found => return found.map(drop),
+            Err(Error::Corrupt { .. }) => file.name = names.merge(file.first_epoch, file.last_epoch),
+            found => found?,
         }
         let mut upload = store.upload(&file.name)?;
-        let mut bytes = self.store.open_bytes(&file.name)?;
         io::copy(&mut bytes, &mut upload).map_err(|e| Error::io("copy into", Path::new(&store.place()).join(&file.name), e))?;
         match upload.publish() {
             // Put by another start meanwhile.
-            Ok(()) | Err(Error::Exists { .. }) => store.open_file(file).map(drop),
+            Ok(()) | Err(Error::Exists { .. }) => store.open_sound(&file).map(|_| file),
             Err(error) => Err(error),
         }
     }
@@ -228,6 +234,19 @@ impl Savepoint {
     }
 }
 
+/// The store at a place and the document in it; none if no savepoint was finished there.
+fn look(from: &Location, access: &Access, scratch: &Path) -> Result<Option<(Store, SavepointDocument)>, Error> {
+    // Opening a store makes its folder; a look may not.
+    if from.folder().is_some_and(|dir| !dir.is_dir()) {
+        return Ok(None);
+    }
+    let store = Store::at(from, access, Copies::Unnamed(scratch.to_owned()))?;
+    match store.read(DOCUMENT) {
+        Err(Error::Absent { .. }) => Ok(None),
+        text => Ok(Some((store, document::open(DOCUMENT, &text?)?))),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
@@ -238,8 +257,8 @@ mod tests {
     use std::path::PathBuf;
 
     const GOLDEN: &str = concat!(
-        r#"{"format":2,"id":"s1","job":"count","run":"r","epoch":2,"created":5,"manifest":"000000000002-a-2.ckpt","checksum":7,"#,
-        r#""crc32c":"05c2f2d4"}"#
+        r#"{"format":3,"id":"s1","job":"count","run":"r","epoch":2,"created":5,"manifest":"000000000002-a-2.ckpt","checksum":7,"#,
+        r#""crc32c":"c1118ad3"}"#
     );
 
     #[test]
@@ -247,9 +266,9 @@ mod tests {
         let read = |text: &str| document::open::<SavepointDocument>(DOCUMENT, text.as_bytes());
         let found = read(GOLDEN).unwrap();
         assert_eq!(String::from_utf8(document::seal("savepoint", &found).unwrap()).unwrap(), GOLDEN);
-        let first = GOLDEN.replace(r#""format":2"#, r#""format":1"#);
+        let first = GOLDEN.replace(r#""format":3"#, r#""format":1"#);
         let first = read(&format!("{}}}", &first[..first.find(r#","crc32c""#).unwrap()])).unwrap();
-        assert_eq!(SavepointDocument { format: 2, ..first }, found);
+        assert_eq!(SavepointDocument { format: 3, ..first }, found);
     }
 
     fn access() -> Access {
@@ -308,7 +327,7 @@ mod tests {
         let savepoint = open(&dir).unwrap();
         let mut names = Names::new("b").unwrap();
         for run in ["one", "two"] {
-            let checkpoint = savepoint.import(&store, &mut names, run, ("q", vec![]), &[]).unwrap();
+            let checkpoint = savepoint.import(&store, &mut names, run, ("q", vec![], vec![]), &[]).unwrap();
             assert_eq!((checkpoint.manifest.epoch, checkpoint.manifest.run.as_str()), (3, run));
             assert_eq!(entries(&store, &checkpoint).len(), 6);
             assert_eq!(Checkpoint::of(&store.open(&checkpoint.own.name).unwrap()).unwrap(), checkpoint);
@@ -316,11 +335,42 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_object_of_the_store_is_left_alone_and_the_savepoints_comes_under_another_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, dir) = taken(folder.path());
+        let mut names = Names::new("b").unwrap();
+        let first = open(&dir).unwrap().import(&store, &mut names, "one", ("q", vec![], vec![]), &[]).unwrap();
+        let name = &first.files()[0].name;
+        flip(&folder.path().join("store").join(name));
+        let second = open(&dir).unwrap().import(&store, &mut names, "two", ("q", vec![], vec![]), &[]).unwrap();
+        assert_eq!(entries(&store, &second).len(), 6);
+        assert!(!second.files().iter().any(|file| file.name == *name), "{name} is damaged");
+    }
+
+    #[test]
+    fn a_savepoint_is_read_to_its_last_byte_before_a_run_begins_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, dir) = taken(folder.path());
+        let savepoint = open(&dir).unwrap();
+        let name = savepoint.checkpoint.files()[0].name.clone();
+        flip(&dir.join(&name));
+        let refused = open(&dir).unwrap().import(&store, &mut Names::new("b").unwrap(), "x", ("q", vec![], vec![]), &[]).unwrap_err();
+        assert!(matches!(&refused, Error::Corrupt { object, .. } if *object == name), "{refused}");
+    }
+
+    /// Flips a bit of the first block, which only its checksum tells.
+    fn flip(object: &Path) {
+        let mut bytes = fs::read(object).unwrap();
+        bytes[20] ^= 1;
+        fs::write(object, bytes).unwrap();
+    }
+
+    #[test]
     fn dropped_states_leave_no_entry_behind() {
         let folder = tempfile::tempdir().unwrap();
         let (store, dir) = taken(folder.path());
         let dropped = [(1, 1), (2, 0), (2, 1)];
-        let checkpoint = open(&dir).unwrap().import(&store, &mut Names::new("b").unwrap(), "x", ("q", vec![]), &dropped);
+        let checkpoint = open(&dir).unwrap().import(&store, &mut Names::new("b").unwrap(), "x", ("q", vec![], vec![]), &dropped);
         let checkpoint = checkpoint.unwrap();
         assert_eq!(entries(&store, &checkpoint).into_keys().collect::<Vec<_>>(), [key(1, 0, "of-1"), key(1, 0, "of-2")]);
         let left: Vec<_> = checkpoint.manifest.operators.iter().map(|o| (o.id.as_str(), o.states.len())).collect();

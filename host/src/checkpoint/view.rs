@@ -3,6 +3,7 @@
 
 use super::{Access, Checkpoint, Copies, Error, Location, OperatorState, StateDescriptor, Store, epoch_of, restore};
 use crate::state::layout::{Prefix, split_map, split_version};
+use std::{cmp::Reverse, collections::HashMap, time::SystemTime};
 
 /// A store that is looked at.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl View {
     /// # Errors
     /// [`Error::NewerFormat`], [`Error::Corrupt`], [`Error::Io`] and [`Error::Remote`], with the object's name.
     pub fn checkpoints(&self) -> Result<Vec<Checkpoint>, Error> {
-        checkpoints(&self.store)
+        checkpoints(&self.store, |_| true)
     }
 
     /// Hands every entry of a checkpoint's state to `take`, in the order of operator, shard, state and key; how many.
@@ -71,22 +72,33 @@ impl View {
     }
 }
 
-/// As [`View::checkpoints`], of a store that is open.
+/// As [`View::checkpoints`], of a store that is open, and only those of the epochs that are `wanted`.
 ///
 /// # Errors
 /// The same.
-pub fn checkpoints(store: &Store) -> Result<Vec<Checkpoint>, Error> {
+pub fn checkpoints(store: &Store, wanted: impl Fn(u64) -> bool) -> Result<Vec<Checkpoint>, Error> {
     let mut found = Vec::new();
     // Merged files have no manifest, nor have probes; what begins with a dot is being put.
-    for listed in store.list()?.into_iter().filter(|listed| epoch_of(&listed.name).is_some()) {
+    for listed in store.list()?.into_iter().filter(|listed| epoch_of(&listed.name).is_some_and(&wanted)) {
         match store.open(&listed.name).and_then(|object| Checkpoint::of(&object)) {
             Ok(checkpoint) => found.push((listed.modified, checkpoint)),
             Err(Error::Absent { .. }) => {}
             Err(error) => return Err(error),
         }
     }
-    found.sort_by(|(a, _), (b, _)| b.cmp(a));
-    Ok(found.into_iter().map(|(_, checkpoint)| checkpoint).collect())
+    Ok(newest_first(found))
+}
+
+/// A store's clock may tell whole seconds only, so within a run epochs decide.
+fn newest_first(mut found: Vec<(SystemTime, Checkpoint)>) -> Vec<Checkpoint> {
+    let mut last: HashMap<String, SystemTime> = HashMap::new();
+    for (modified, Checkpoint { manifest, .. }) in &found {
+        last.entry(manifest.run.clone()).and_modify(|last| *last = (*last).max(*modified)).or_insert(*modified);
+    }
+    found.sort_by_cached_key(|(modified, Checkpoint { manifest, .. })| {
+        Reverse((last.get(&manifest.run).copied(), manifest.run.clone(), manifest.epoch, *modified))
+    });
+    found.into_iter().map(|(_, checkpoint)| checkpoint).collect()
 }
 
 fn entry<'a>(operators: &'a [OperatorState], key: &'a [u8], value: &'a [u8]) -> Option<Entry<'a>> {
@@ -111,7 +123,7 @@ fn entry<'a>(operators: &'a [OperatorState], key: &'a [u8], value: &'a [u8]) -> 
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{MANIFEST_FORMAT, Manifest, Names, StateKind, Writer};
+    use crate::checkpoint::{FileRef, MANIFEST_FORMAT, Manifest, Names, StateKind, Writer};
 
     fn operators() -> Vec<OperatorState> {
         let state = |name: &str, number, kind| StateDescriptor { name: name.into(), number, kind, version: 1 };
@@ -128,6 +140,21 @@ mod tests {
         let shown = Entry { state: "seen", map_key: Some(b"shop"), ..shown };
         assert_eq!(entry(&operators(), map, b"\x019"), Some(shown));
         assert_eq!(entry(&operators(), b"short", b"\x019"), None);
+    }
+
+    #[test]
+    fn checkpoints_of_one_second_are_in_the_order_of_their_epochs_and_runs_stay_together() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let of = |run: &str, epoch| {
+            let name = format!("{epoch:012}-a-1.ckpt");
+            let own = FileRef { name, bytes: 1, checksum: 1, first_epoch: epoch, last_epoch: epoch, entries: 0, tombstones: 0 };
+            Checkpoint { manifest: Manifest { run: run.into(), ..Manifest::example(epoch) }, own }
+        };
+        let found =
+            vec![(at(9), of("new", 3)), (at(9), of("new", 4)), (at(9), of("old", 9)), (at(7), of("old", 8)), (at(10), of("new", 2))];
+        let names: Vec<_> = newest_first(found).into_iter().map(|c| (c.manifest.run, c.manifest.epoch)).collect();
+        let expected = [("new", 4), ("new", 3), ("new", 2), ("old", 9), ("old", 8)];
+        assert_eq!(names, expected.map(|(run, epoch)| (run.to_owned(), epoch)));
     }
 
     #[test]

@@ -2,16 +2,20 @@
 
 use super::{Error, task::Task};
 use crate::{
-    checkpoint::{self, Checkpoint, FileRef, Merged, Names, Object, Store},
+    checkpoint::{self, Checkpoint, FileRef, Listed, Merged, Names, Object, Store},
     state,
     worker::Shared,
 };
 use std::{
-    collections::HashSet,
+    collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
-/// A merge on its way: what it replaces, and its result.
+/// An object this old that no committed manifest names is never named later (rule 21).
+const GARBAGE_AGE: Duration = Duration::from_secs(3600);
+
+/// A merge under way: what it replaces, and its result.
 struct Merging {
     replaced: Vec<FileRef>,
     drops_tombstones: bool,
@@ -26,10 +30,11 @@ pub(crate) struct Files {
     /// Deletions up to this epoch may be missing in them.
     forgotten_until: u64,
     /// Names that the last committed manifest needs, its own among them.
-    referenced: HashSet<String>,
+    referenced: BTreeSet<String>,
     /// Names that no manifest needs any more.
     unneeded: Vec<String>,
-    merging: Option<Merging>,
+    /// At most two: one, and one of what has come behind its files since.
+    merging: Vec<Merging>,
     disk: Option<Arc<state::Disk>>,
     spilling: Option<Task<()>>,
     epoch: u64,
@@ -39,11 +44,11 @@ impl Files {
     /// Begins with the files of `checkpoint`, if there is one.
     pub fn new(store: Arc<Store>, checkpoint: Option<&Checkpoint>, disk: Option<Arc<state::Disk>>) -> Self {
         let list = checkpoint.map(Checkpoint::files).unwrap_or_default();
-        let mut referenced: HashSet<_> = list.iter().map(|f| f.name.clone()).collect();
+        let mut referenced: BTreeSet<_> = list.iter().map(|f| f.name.clone()).collect();
         referenced.extend(checkpoint.map(|c| c.own.name.clone()));
         let epoch = checkpoint.map_or(0, |c| c.manifest.epoch);
         let forgotten_until = checkpoint.map_or(0, |c| c.manifest.forgotten_until);
-        Self { store, list, forgotten_until, referenced, unneeded: Vec::new(), merging: None, disk, spilling: None, epoch }
+        Self { store, list, forgotten_until, referenced, unneeded: Vec::new(), merging: Vec::new(), disk, spilling: None, epoch }
     }
 
     pub fn store(&self) -> &Store {
@@ -71,26 +76,31 @@ impl Files {
     }
 
     fn adopt_merged(&mut self) -> Result<(), Error> {
-        let Some(merging) = &self.merging else { return Ok(()) };
-        let Some(merged) = merging.task.poll()? else { return Ok(()) };
-        failpoint!("adopt");
-        if let Some(list) = checkpoint::adopt(&self.list, &merging.replaced, merged.clone()) {
-            self.list = list;
-            if merging.drops_tombstones {
-                self.forgotten_until = self.forgotten_until.max(merged.last_epoch);
+        let mut under_way = Vec::with_capacity(self.merging.len());
+        for merging in std::mem::take(&mut self.merging) {
+            let Some(merged) = merging.task.poll()? else {
+                under_way.push(merging);
+                continue;
+            };
+            failpoint!("adopt");
+            if let Some(list) = checkpoint::adopt(&self.list, &merging.replaced, merged.clone()) {
+                self.list = list;
+                if merging.drops_tombstones {
+                    self.forgotten_until = self.forgotten_until.max(merged.last_epoch);
+                }
+            } else {
+                self.unneeded.push(merged.name);
             }
-        } else {
-            self.unneeded.push(merged.name);
+            failpoint!("adopt");
         }
-        self.merging = None;
-        failpoint!("adopt");
+        self.merging = under_way;
         Ok(())
     }
 
     /// The manifest in `own` is committed: what only the one before needed is deleted. Nobody else can be about to name
-    /// those files: the commit proves that this process owns the job.
-    pub fn committed(&mut self, own: FileRef, names: &mut Names) -> Result<(), Error> {
-        let mut referenced: HashSet<_> = self.list.iter().map(|f| f.name.clone()).collect();
+    /// those files: the commit proves that this process owns the job. What was `listed` before it is swept, too.
+    pub fn committed(&mut self, own: FileRef, names: &mut Names, listed: Option<&[Listed]>) -> Result<(), Error> {
+        let mut referenced: BTreeSet<_> = self.list.iter().map(|f| f.name.clone()).collect();
         referenced.insert(own.name.clone());
         self.unneeded.extend(self.referenced.difference(&referenced).cloned());
         self.referenced = referenced;
@@ -100,6 +110,9 @@ impl Files {
             Err(error @ checkpoint::Error::Remote { .. }) => tracing::warn!(%error, files = self.unneeded.len(), "garbage is left"),
             Err(error) => return Err(error.into()),
         }
+        if let Some(listed) = listed {
+            self.sweep(listed, &own.name)?;
+        }
         self.epoch = own.last_epoch;
         if own.entries > 0 {
             self.list.push(own);
@@ -107,11 +120,27 @@ impl Files {
         self.merge_if_due(names)
     }
 
-    fn merge_if_due(&mut self, names: &mut Names) -> Result<(), Error> {
-        if self.merging.is_some() {
-            return Ok(());
+    /// Deletes what crashed epochs and abandoned runs have left, of what was listed before the last commit (rule 21). The
+    /// object with the name `own` had just been put when it was listed, so it tells the time by the store's clock.
+    fn sweep(&self, listed: &[Listed], own: &str) -> Result<(), Error> {
+        let Some(now) = listed.iter().find(|listed| listed.name == own).map(|listed| listed.modified) else { return Ok(()) };
+        let garbage = checkpoint::garbage(listed, &self.referenced, now, GARBAGE_AGE);
+        match self.store.collect(&garbage) {
+            Ok(()) => {}
+            Err(error @ checkpoint::Error::Remote { .. }) => tracing::warn!(%error, files = garbage.len(), "garbage is left"),
+            Err(error) => return Err(error.into()),
         }
-        let Some(range) = checkpoint::plan_merge(&self.list) else { return Ok(()) };
+        // What is being merged is not listed yet.
+        if self.merging.is_empty() { Ok(self.store.tidy(listed)?) } else { Ok(()) }
+    }
+
+    fn merge_if_due(&mut self, names: &mut Names) -> Result<(), Error> {
+        let due = match self.merging.as_slice() {
+            [] => checkpoint::plan_merge(&self.list),
+            [merging] => checkpoint::plan_merge_beside(&self.list, &merging.replaced),
+            _ => None,
+        };
+        let Some(range) = due else { return Ok(()) };
         let from_start = range.start == 0;
         let replaced = self.list.get(range).unwrap_or_default().to_vec();
         let (Some(first), Some(last)) = (replaced.first(), replaced.last()) else { return Ok(()) };
@@ -121,7 +150,7 @@ impl Files {
         let drops_tombstones = from_start && disk_is_past && self.spilling.is_none();
         let (store, files) = (self.store.clone(), replaced.clone());
         let merge = move || Ok(checkpoint::merge_files(&store, &files, drops_tombstones, &name)?);
-        self.merging = Some(Merging { replaced, drops_tombstones, task: Task::start("weir-merge", merge)? });
+        self.merging.push(Merging { replaced, drops_tombstones, task: Task::start("weir-merge", merge)? });
         Ok(())
     }
 

@@ -2,10 +2,10 @@
 
 use crate::{
     checkpoint::{self, CommitMetadata, LocalCommitLog},
-    clock,
+    clock::{self, Moment},
     kafka::{self, CommitError, CommitProducer, OffsetCommit},
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a failed attempt waits for its outputs, and then tries to abort their transaction. What it leaves open, the
 /// next start aborts.
@@ -39,7 +39,7 @@ pub(crate) struct KafkaLog {
     /// Whether outputs are produced in the transaction, which is always open then.
     pub outputs: bool,
     /// When the open transaction began.
-    pub begun: Instant,
+    pub begun: Moment,
 }
 
 /// Why a commit failed.
@@ -81,6 +81,9 @@ impl CommitLog {
         match self {
             Self::Local(log) => Ok(log.commit(metadata)?),
             Self::Kafka(log) => {
+                if !log.outputs {
+                    log.begun = Moment::now();
+                }
                 let KafkaLog { producer, group, sink_topic, timeout, .. } = &mut **log;
                 let text = metadata.encode()?;
                 let of_split = splits.iter().map(|s| (s.topic.as_str(), s.partition, s.offset));
@@ -104,7 +107,7 @@ impl CommitLog {
         {
             log.producer.begin()?;
             failpoint!("begin");
-            log.begun = clock::monotonic();
+            log.begun = Moment::now();
         }
         Ok(())
     }
@@ -138,16 +141,16 @@ impl CommitLog {
         // and then leaves the transaction open without a word.
         let _ = log.producer.outputs().flush_until(clock::monotonic() + ABORT);
         if let Err(error) = log.producer.abort(clock::monotonic() + ABORT) {
-            tracing::debug!(%error, "transaction left open");
+            tracing::warn!(%error, "a transaction is left open: readers of its outputs wait until the next start or its time-out");
         }
     }
 
     /// What the broker thinks of this process, where that is the cause behind whatever failed first: fenced, unless its
-    /// transaction has simply been open for too long.
+    /// transaction has simply been open for too long. The next attempt finds out whether another process has committed since.
     pub fn fence(&self) -> Option<LogError> {
         let Self::Kafka(log) = self else { return None };
         let Err(kafka::Error::Fenced { reason }) = log.producer.outputs().check() else { return None };
-        let (open, timeout) = (clock::since(log.begun), log.timeout);
-        Some(if log.outputs && open >= timeout { LogError::TimedOut { open, timeout, reason } } else { LogError::Fenced { reason } })
+        let (open, timeout) = (log.begun.elapsed(), log.timeout);
+        Some(if open >= timeout { LogError::TimedOut { open, timeout, reason } } else { LogError::Fenced { reason } })
     }
 }

@@ -45,6 +45,8 @@ use std::{
 const TICK: Duration = Duration::from_millis(20);
 /// An idle job commits again after this, so that its offsets do not expire (rule 14).
 const RECOMMIT: Duration = Duration::from_secs(3600);
+/// How often all that lies in the store is looked through for garbage.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// How often the lag is measured.
 const LAG_EVERY: Duration = Duration::from_millis(500);
 
@@ -99,6 +101,11 @@ pub enum Error {
     /// RocksDB.
     #[error(transparent)]
     State(#[from] state::Error),
+}
+
+/// How much local sinks hold, as a manifest names it.
+pub(crate) fn positions(sinks: &[(String, Arc<LocalSink>)]) -> Vec<SinkPosition> {
+    sinks.iter().map(|(id, sink)| SinkPosition { sink: id.clone(), bytes: sink.bytes() }).collect()
 }
 
 /// A split with its name in manifests and commits.
@@ -170,6 +177,14 @@ pub(crate) struct Coordinator {
     /// When something was last committed; none before the first commit of this attempt, which comes even if it is empty:
     /// whoever was here before finds another's commit then, and ends (rule 9).
     pub last_commit: Option<Instant>,
+    /// When the store was last looked through for garbage; none before the first commit of this attempt, after which it is.
+    pub last_sweep: Option<Instant>,
+    /// Outputs wait for the first commit: it makes a local sink known, whose bytes nobody could tell from another's.
+    pub holds_first: bool,
+    /// The epoch that [`Coordinator::begin`] has begun.
+    pub first: Option<InFlight>,
+    /// Whether this attempt has committed something that it has read.
+    pub has_progressed: bool,
     /// The newest commits that were sent, whatever came of them.
     pub attempted: Vec<CommitMetadata>,
     /// The trace of the running epoch.
@@ -179,7 +194,7 @@ pub(crate) struct Coordinator {
 }
 
 /// An epoch between its barrier and its commit.
-struct InFlight {
+pub(crate) struct InFlight {
     epoch: u64,
     started: Instant,
     deltas: Vec<Option<state::FrozenDelta>>,
@@ -197,16 +212,23 @@ impl Coordinator {
         self.epochs().map_err(|error| self.log.fence().map_or(error, Error::Log))
     }
 
-    /// Aborts what a failed attempt has left open, once its workers have ended. The newest commits that were sent.
-    pub fn end(mut self) -> Vec<CommitMetadata> {
+    /// Aborts what a failed attempt has left open, once its workers have ended. The newest commits that were sent, and
+    /// whether something was committed that was read.
+    pub fn end(mut self) -> (Vec<CommitMetadata>, bool) {
         self.log.abandon();
-        self.attempted
+        (self.attempted, self.has_progressed)
+    }
+
+    /// Before the workers have anything to do. Where outputs wait for the first commit, the first epoch ends at once, before
+    /// anything was read: what the outputs come of belongs to the next.
+    pub fn begin(&mut self) {
+        self.begin_trace(false);
+        self.first = self.holds_first.then(|| self.begin_epoch(false));
     }
 
     fn epochs(&mut self) -> Result<(), Error> {
-        self.begin_trace(false);
         let mut exhausted = vec![false; self.workers.len()];
-        let mut in_flight: Option<InFlight> = None;
+        let mut in_flight = self.first.take();
         let mut last_epoch = clock::monotonic();
         let mut last_lag = clock::monotonic();
         let mut ending_since = None;
@@ -235,8 +257,9 @@ impl Coordinator {
                     return self.savepoints.ended();
                 }
             }
-            let ending = self.stop.load(Ordering::Relaxed) || exhausted.iter().all(|e| *e);
-            if ending && clock::since(*ending_since.get_or_insert_with(clock::monotonic)) > self.drain_timeout {
+            let stopping = self.stop.load(Ordering::Relaxed);
+            let ending = stopping || exhausted.iter().all(|e| *e);
+            if stopping && clock::since(*ending_since.get_or_insert_with(clock::monotonic)) > self.drain_timeout {
                 return Err(Error::DrainDeadline(self.drain_timeout));
             }
             if let Some(discovery) = &mut self.discovery {
@@ -316,7 +339,8 @@ impl Coordinator {
             }
             let sinks = self.sync_sinks()?;
             drop(flush);
-            if !self.log.holds_outputs() {
+            let holds = self.log.holds_outputs() || self.holds();
+            if !holds {
                 self.release_outputs(done.last);
             }
             let deltas = done.deltas.into_iter().flatten().map(state::FrozenDelta::into_sorted).collect();
@@ -327,6 +351,7 @@ impl Coordinator {
             self.files.store().put_if_absent(&own.name, &bytes)?;
             failpoint!("manifest-put");
             drop(put);
+            let listed = self.list_if_due()?;
             let manifest = ManifestRef { name: own.name.clone(), checksum: own.checksum };
             let metadata =
                 CommitMetadata { epoch: done.epoch, manifest: Some(manifest), ..CommitMetadata::empty(&self.run.id, Mode::Alone) };
@@ -342,19 +367,41 @@ impl Coordinator {
             } else {
                 self.savepoints.committed(self.files.store(), &own, self.files.list(), &self.run.id)?;
             }
-            if self.log.holds_outputs() && !done.last {
+            if holds && !done.last {
                 self.log.begin()?;
                 self.release_outputs(done.last);
             }
-            self.files.committed(own, &mut self.names)?;
+            self.files.committed(own, &mut self.names, listed.as_deref())?;
             written = bytes.len();
             self.last_commit = Some(clock::monotonic());
+            self.has_progressed |= done.changed;
         } else {
             self.release_outputs(done.last);
         }
         self.workers.iter().for_each(|w| w.tell(Command::Committed(done.epoch)));
         self.metrics.committed(done.epoch, written, clock::since(done.started));
         Ok(())
+    }
+
+    /// Whether outputs wait for the first commit.
+    fn holds(&self) -> bool {
+        self.holds_first && self.last_commit.is_none()
+    }
+
+    /// All that lies in the store, where it is time to look for garbage in it.
+    fn list_if_due(&mut self) -> Result<Option<Vec<checkpoint::Listed>>, Error> {
+        if self.last_sweep.is_some_and(|last| clock::since(last) < SWEEP_EVERY) {
+            return Ok(None);
+        }
+        self.last_sweep = Some(clock::monotonic());
+        match self.files.store().list() {
+            Ok(listed) => Ok(Some(listed)),
+            Err(error @ checkpoint::Error::Remote { .. }) => {
+                tracing::warn!(%error, "the store is not looked through for garbage");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// After the last commit: takes the savepoint that is wanted, and then closes the run, if its end was asked for with it
@@ -384,12 +431,10 @@ impl Coordinator {
     }
 
     fn sync_sinks(&self) -> Result<Vec<SinkPosition>, Error> {
-        let sync = |(id, sink): &(String, Arc<LocalSink>)| {
-            let bytes = sink.bytes();
-            sink.flush().map_err(|source| Error::Sink { id: id.clone(), source })?;
-            Ok(SinkPosition { sink: id.clone(), bytes })
-        };
-        self.local_sinks.iter().map(sync).collect()
+        let positions = positions(&self.local_sinks);
+        let flush = |(id, sink): &(String, Arc<LocalSink>)| sink.flush().map_err(|source| Error::Sink { id: id.clone(), source });
+        self.local_sinks.iter().try_for_each(flush)?;
+        Ok(positions)
     }
 
     /// The epoch's object: its changes, and the manifest as footer.

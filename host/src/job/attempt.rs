@@ -10,7 +10,7 @@ use super::{
     world::{self, World},
 };
 use crate::{
-    checkpoint::{self, Names, Store},
+    checkpoint::Names,
     clock,
     commit::{self, Coordinator, Files, Run, Savepoints, WorkerHandle},
     exchange,
@@ -26,14 +26,12 @@ use std::{
     path::Path,
     sync::{Arc, Weak, atomic::Ordering},
     thread::{JoinHandle, Thread},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use weir_spec::{Delivery, SinkConnector, SourceConnector};
 
 /// Commands and events in flight between the coordinator and a worker: a barrier, a commit, a stop.
 const CHANNEL: usize = 16;
-/// An object this old that no committed manifest names is never named later (rule 21).
-const GARBAGE_AGE: Duration = Duration::from_secs(3600);
 /// Stack of a worker: room for wasmtime's own megabyte and for chained operators.
 const WORKER_STACK: usize = 8 << 20;
 /// A job that was asked to end is given this long.
@@ -46,18 +44,17 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
     let store = Arc::new(prepared.store(dir)?);
     let mut names = Names::new(&clock::unique_id())?;
     let mut world = world::look(prepared, &budget, dir, past)?;
-    // Listed before the commit is read (rule 21): what is named by it later is not among these, or is named now.
-    let listed = store.list()?;
     let mut start = recover::recover(prepared, &world, &store, dir, past.fresh)?;
-    let (sinks, producers, local_sinks) = open_sinks(prepared, &budget, &world, &start, past.fresh)?;
+    let sinks = open_sinks(prepared, &budget, &world, &start, past.fresh)?;
     if start.new {
-        recover::begin(prepared, &mut world, &store, &mut start)?;
+        recover::begin(prepared, &mut world, &store, &mut start, commit::positions(&sinks.locals))?;
         past.fresh = false;
     }
     // Not before a new run's own commit has landed: what stood there until then is an older run's.
     past.starts_from(&world, start.commit.clone());
+    sinks.cut()?;
     world.log.begin()?;
-    collect_garbage(&store, &listed, &start, store.check_writable(&mut names)?)?;
+    store.check_writable(&mut names)?;
     let (operators, numbers) = recover::numbers(prepared, &start);
     let (states, disk) = restore::restore(prepared, &start, &store, (dir, past.distrusts_disk), &numbers, &budget)?;
     past.distrusts_disk = false;
@@ -67,26 +64,26 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
     let threads = Threads::spawn(workers)?;
     let mut sources = open_sources(prepared, &world, &start, &threads.threads())?;
     let mut exchanges = connect(prepared, &shared, &budget, workers);
-    let mut commands = Vec::with_capacity(workers);
+    let (mut commands, mut parts) = (Vec::with_capacity(workers), Vec::with_capacity(workers));
     let times = prepared.metrics.workers(workers);
     for (index, (state, time)) in states.into_iter().zip(times).enumerate() {
         let (command, receiver) = bounded(CHANNEL);
         commands.push(command);
-        let parts = Parts {
+        parts.push(Parts {
             index,
             shared: shared.clone(),
             instances: instances(prepared, &numbers, &shared)?,
             exchanges: exchanges.iter_mut().map(|e| e.as_mut().and_then(|ends| ends.pop_front())).collect(),
             sources: sources.get_mut(index).map(std::mem::take).unwrap_or_default(),
-            sinks: sinks.clone(),
+            sinks: sinks.writers.clone(),
             state,
             commands: receiver,
             events: events.clone(),
             time,
-        };
-        threads.hand_over(index, parts);
+        });
     }
     drop(events);
+    let savepoints = Savepoints::open(dir, &prepared.plan.name, prepared.access())?;
     start_reading(&world, &start)?;
     prepared.metrics.resumed(start.epoch);
     prepared.metrics.set_ready(true);
@@ -99,12 +96,12 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
         names,
         files: Files::new(store, start.checkpoint.as_ref(), disk),
         splits: recover::split_infos(&world, &start),
-        producers,
+        producers: sinks.producers,
         discovery: world::discovery(prepared, &world),
         log: world.log,
         consumer: world.consumer,
-        local_sinks,
-        savepoints: Savepoints::open(dir, &prepared.plan.name, prepared.access())?,
+        local_sinks: sinks.locals,
+        savepoints,
         metrics: prepared.metrics.clone(),
         interval: prepared.job.spec.checkpoint.interval.as_std(),
         dirty_bytes: prepared.job.spec.checkpoint.dirty_bytes.as_usize(),
@@ -112,23 +109,22 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
         drain_timeout: DRAIN_TIMEOUT,
         epoch: start.epoch,
         last_commit: None,
+        last_sweep: None,
+        holds_first: sinks.has_unknown,
+        first: None,
+        has_progressed: false,
         attempted: Vec::new(),
         trace: Default::default(),
         ends: Default::default(),
     };
+    coordinator.begin();
+    // From here on outputs may be in the transaction, and whatever fails is the coordinator's to clear up.
+    parts.into_iter().for_each(|parts| threads.hand_over(parts));
     let outcome = coordinator.run();
     shared.aborted.store(true, Ordering::Relaxed);
     threads.stop(&commands);
-    past.remember(coordinator.end());
+    past.ended(coordinator.end());
     Ok(outcome?)
-}
-
-/// Deletes objects that crashed epochs and abandoned runs have left; `now` is by the store's clock.
-fn collect_garbage(store: &Store, listed: &[checkpoint::Listed], start: &Start, now: SystemTime) -> Result<(), Error> {
-    let own = start.checkpoint.iter().map(|c| c.own.name.clone());
-    let referenced = start.checkpoint.iter().flat_map(|c| c.files()).map(|f| f.name).chain(own).collect();
-    store.collect(&checkpoint::garbage(listed, &referenced, now, GARBAGE_AGE))?;
-    Ok(store.tidy(listed)?)
 }
 
 fn share(prepared: &Prepared, control: &Arc<Control>, world: &World, budget: &Budget, workers: usize) -> Arc<Shared> {
@@ -187,8 +183,8 @@ impl Threads {
         self.threads.iter().map(|(handle, ..)| handle.thread().clone()).collect()
     }
 
-    fn hand_over(&self, index: usize, parts: Parts) {
-        if let Some((_, sender, _)) = self.threads.get(index) {
+    fn hand_over(&self, parts: Parts) {
+        if let Some((_, sender, _)) = self.threads.get(parts.index) {
             // The thread waits for exactly this.
             let _ = sender.send((parts, self.threads()));
         }
@@ -255,7 +251,24 @@ fn connect(
     prepared.plan.operators.iter().zip(&prepared.loaded).map(ends).collect()
 }
 
-type Sinks = (Vec<SinkWriter>, Vec<OutputProducer>, Vec<(String, Arc<LocalSink>)>);
+/// The sinks of an attempt.
+#[derive(Default)]
+struct Sinks {
+    writers: Vec<SinkWriter>,
+    /// Of at-least-once outputs.
+    producers: Vec<OutputProducer>,
+    locals: Vec<(String, Arc<LocalSink>)>,
+    /// The checkpoint that the run goes on from does not know one of the local ones.
+    has_unknown: bool,
+}
+
+impl Sinks {
+    /// Cuts files back to what is committed. Not before the run is: until then an older run may need what they hold.
+    fn cut(&self) -> Result<(), Error> {
+        let cut = |(id, sink): &(String, Arc<LocalSink>)| sink.cut().map_err(|source| commit::Error::Sink { id: id.clone(), source });
+        Ok(self.locals.iter().try_for_each(cut)?)
+    }
+}
 
 /// How many producers of outputs there are: one of all exactly-once sinks, and one of each other.
 fn producers(prepared: &Prepared) -> usize {
@@ -266,7 +279,7 @@ fn producers(prepared: &Prepared) -> usize {
 }
 
 fn open_sinks(prepared: &Prepared, budget: &Budget, world: &World, start: &Start, fresh: bool) -> Result<Sinks, Error> {
-    let (mut writers, mut producers, mut locals) = (Vec::new(), Vec::new(), Vec::new());
+    let mut sinks = Sinks::default();
     for (index, sink) in prepared.job.spec.sinks.iter().enumerate() {
         match sink.connector() {
             SinkConnector::Kafka(kafka) => {
@@ -278,14 +291,14 @@ fn open_sinks(prepared: &Prepared, budget: &Budget, world: &World, start: &Start
                         let (largest, smallest) = (bytes().max().unwrap_or_default(), bytes().min().unwrap_or_default());
                         let settings = world::producer_settings(prepared, budget, largest, smallest);
                         let producer = OutputProducer::new(&cluster, &settings)?;
-                        producers.push(producer.clone());
+                        sinks.producers.push(producer.clone());
                         producer
                     }
                 };
                 let handle = |topic| producer.topic(topic, kafka.compression.as_str(), world::BROKER_TIMEOUT);
                 let handles = kafka.topics().map(handle).collect::<Result<_, _>>()?;
                 let topics = Arc::new(Topics::new(kafka, &world.record_bytes(index)));
-                writers.push(SinkWriter::Kafka { producer, topics, handles });
+                sinks.writers.push(SinkWriter::Kafka { producer, topics, handles });
             }
             connector => {
                 // A savepoint may be started from elsewhere, where what the sink had written is not.
@@ -302,14 +315,15 @@ fn open_sinks(prepared: &Prepared, budget: &Budget, world: &World, start: &Start
                     // A sink that the checkpoint does not know: nothing in that file is this job's to cut.
                     (false, _, None) => crate::sink::Start::New,
                 };
+                sinks.has_unknown |= !start.new && start.checkpoint.is_some() && known.is_none();
                 let local = LocalSink::open(connector, &prepared.settings.base_dir, begin);
                 let local = Arc::new(local.map_err(|source| commit::Error::Sink { id: sink.id.clone(), source })?);
-                locals.push((sink.id.clone(), local.clone()));
-                writers.push(SinkWriter::Local(local));
+                sinks.locals.push((sink.id.clone(), local.clone()));
+                sinks.writers.push(SinkWriter::Local(local));
             }
         }
     }
-    Ok((writers, producers, locals))
+    Ok(sinks)
 }
 
 fn is_there(prepared: &Prepared, connector: SinkConnector<'_>) -> bool {

@@ -313,10 +313,11 @@ impl Waiting<'_> {
 
 fn attempts(prepared: &Prepared, waiting: &mut Waiting<'_>, dir: &Path) -> Result<Summary, Error> {
     let control = waiting.control;
-    let (mut pause, mut failing_since, mut committed) = (RESTART_FIRST, clock::monotonic(), 0);
+    let (mut pause, mut failing_since) = (RESTART_FIRST, clock::monotonic());
     let give_up_after = prepared.job.spec.runtime.give_up_after.as_std();
     let mut past = past::Past::new(prepared.settings.fresh);
     loop {
+        let began = clock::monotonic();
         let outcome = attempt::attempt(prepared, control, dir, &mut past);
         let had_begun = prepared.metrics.snapshot().ready;
         prepared.metrics.set_ready(false);
@@ -326,9 +327,9 @@ fn attempts(prepared: &Prepared, waiting: &mut Waiting<'_>, dir: &Path) -> Resul
             Err(error) => error,
         };
         prepared.metrics.error(error.kind());
-        let now = prepared.metrics.snapshot().checkpoints;
-        if now > committed {
-            (pause, failing_since, committed) = (RESTART_FIRST, clock::monotonic(), now);
+        // The first commit, which is made of nothing too, is no progress; to have waited for records for long is.
+        if past.take_progressed() || (had_begun && clock::since(began) >= give_up_after) {
+            (pause, failing_since) = (RESTART_FIRST, clock::monotonic());
         }
         past.distrusts_disk |= error.is_damaged_disk();
         let again = error.kind() == crate::fault::Kind::Retry || prepared.goes_on_elsewhere(&error);

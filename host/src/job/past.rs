@@ -21,6 +21,8 @@ pub(super) struct Past {
     pub fresh: bool,
     /// RocksDB has shown damage: it is loaded anew.
     pub distrusts_disk: bool,
+    /// Something that was read was committed since this was last asked for.
+    progressed: bool,
     /// A partition that every commit of the job names.
     place: Option<(String, i32)>,
     /// The newest commits of this process, and the one that it began from.
@@ -40,9 +42,20 @@ impl Past {
     }
 
     /// These were committed, or may have been.
-    pub fn remember(&mut self, commits: impl IntoIterator<Item = CommitMetadata>) {
+    fn remember(&mut self, commits: impl IntoIterator<Item = CommitMetadata>) {
         self.commits.extend(commits);
         self.commits.drain(..self.commits.len().saturating_sub(KEPT));
+    }
+
+    /// An attempt has ended that sent these commits; whether it committed something that it had read.
+    pub fn ended(&mut self, (commits, progressed): (Vec<CommitMetadata>, bool)) {
+        self.remember(commits);
+        self.progressed |= progressed;
+    }
+
+    /// Whether something that was read was committed since this was last asked for.
+    pub fn take_progressed(&mut self) -> bool {
+        std::mem::take(&mut self.progressed)
     }
 
     /// Refuses to take the job away from a process that has committed since (rule 9).

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     checkpoint::{
         self, Checkpoint, CommitMetadata, Decision, Facts, ManifestRef, MetadataError, Mode, Names, OperatorState, RunMarker, Savepoint,
-        SplitPosition, StateDescriptor, StateKind, Store,
+        SinkPosition, SplitPosition, StateDescriptor, StateKind, Store,
         recovery::{
             Committed, Expected, ExpectedOperator, FromSavepoint, ManifestFact, OutOfRange, Position, SavepointFact, SingleCommit,
             SplitFact, SplitId,
@@ -59,8 +59,8 @@ impl Start {
 /// # Errors
 /// A named refusal (rule 14), or what could not be looked at.
 pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, dir: &Path, fresh: bool) -> Result<Start, Error> {
-    let mut facts = facts(prepared, world, store, fresh)?;
-    let savepoint = begins_with(prepared, store, dir, &facts)?;
+    let (mut facts, place) = facts(prepared, world, store, fresh)?;
+    let savepoint = begins_with(prepared, store, dir, (&facts, place.as_deref()))?;
     facts.savepoint = savepoint.as_ref().map(|savepoint| SavepointFact {
         id: savepoint.document.id.clone(),
         checkpoint: savepoint.checkpoint.clone(),
@@ -89,8 +89,9 @@ pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, dir: &P
             if facts.marker.as_ref() != Some(&resume.run) {
                 let mut marker = marker(prepared, &resume.run);
                 // Asked for and not started from: the run counts as one that began with it, for later starts as well.
-                let asked = facts.savepoint.as_ref().map(|savepoint| savepoint.id.clone());
-                marker.savepoint = asked.or_else(|| facts.began_from.clone().filter(|_| prepared.settings.from.is_some()));
+                if prepared.settings.from.is_some() {
+                    (marker.savepoint, marker.place) = (facts.began_from.clone(), place);
+                }
                 marker.write(store)?;
             }
             let positions = in_order(world, resume.positions);
@@ -136,16 +137,30 @@ fn marker(prepared: &Prepared, run: &str) -> RunMarker {
 }
 
 /// What a new run is to begin with. Of the job's own checkpoints it is the committed one where the commit is still known, and
-/// otherwise the newest that is there (rule 11). A run that began so goes on: the command line may stay as it is.
-fn begins_with(prepared: &Prepared, store: &Store, dir: &Path, facts: &Facts) -> Result<Option<Savepoint>, Error> {
+/// otherwise the newest that is there (rule 11). A run that began so goes on: the command line may stay as it is. A
+/// savepoint is not needed any more then.
+fn begins_with(
+    prepared: &Prepared,
+    store: &Store,
+    dir: &Path,
+    (facts, began_at): (&Facts, Option<&str>),
+) -> Result<Option<Savepoint>, Error> {
     let wanted = match &prepared.settings.from {
         None => return Ok(None),
-        Some(StartFrom::Savepoint(place)) => return Ok(Some(Savepoint::open(place, &prepared.access(), dir)?)),
+        Some(StartFrom::Savepoint(place)) => {
+            let access = prepared.access();
+            let goes_on = match Savepoint::look(place, &access, dir)? {
+                Some(document) => facts.began_from.as_ref() == Some(&document.id),
+                None => began_at == Some(&*place.to_string()),
+            };
+            let savepoint = (facts.fresh || !goes_on).then(|| Savepoint::open(place, &access, dir));
+            return Ok(savepoint.transpose()?);
+        }
         Some(StartFrom::Checkpoint(epoch)) => *epoch,
     };
     let fits = |epoch: u64| wanted.is_none_or(|wanted| wanted == epoch);
     let began = facts.began_from.as_deref().and_then(checkpoint::epoch_of);
-    if !facts.fresh && began.is_some_and(fits) {
+    if !facts.fresh && began.is_some_and(fits) && !checkpoint::has_lost_commits(facts) {
         return Ok(None);
     }
     let committed = facts.manifests.values().find_map(|fact| match fact {
@@ -154,7 +169,7 @@ fn begins_with(prepared: &Prepared, store: &Store, dir: &Path, facts: &Facts) ->
     });
     let found = match committed {
         Some(committed) => Some(committed),
-        None => checkpoint::checkpoints(store)?.into_iter().find(|found| fits(found.manifest.epoch)).inspect(|found| {
+        None => checkpoint::checkpoints(store, fits)?.into_iter().next().inspect(|found| {
             let (run, epoch) = (&found.manifest.run, found.manifest.epoch);
             tracing::warn!(run, epoch, "nothing is known of a commit of this checkpoint: its outputs may be missing");
         }),
@@ -163,7 +178,8 @@ fn begins_with(prepared: &Prepared, store: &Store, dir: &Path, facts: &Facts) ->
     Ok(Some(Savepoint::of(prepared.store(dir)?, found, &prepared.plan.name)?))
 }
 
-fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Result<Facts, Error> {
+/// What a start finds, and where the savepoint was that the run began from.
+fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Result<(Facts, Option<String>), Error> {
     let kafka: Vec<_> = world.splits.iter().filter(|s| s.bounds.is_some()).map(|s| (s.topic.as_str(), s.partition)).collect();
     let mut committed = match &world.consumer {
         Some(consumer) if !kafka.is_empty() => consumer.committed(&kafka, BROKER_TIMEOUT)?,
@@ -194,17 +210,26 @@ fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Resu
         let fact = checkpoint::find_checkpoint(store, &name)?;
         manifests.insert(name, fact);
     }
-    let marker = RunMarker::read(store)?;
-    Ok(Facts {
+    let marker = match RunMarker::read(store) {
+        Err(error @ checkpoint::Error::Corrupt { .. }) if fresh => {
+            tracing::warn!(%error, "the marker of the run before is put anew");
+            None
+        }
+        read => read?,
+    };
+    let (job, operators) = (prepared.plan.name.clone(), expected_operators(prepared));
+    let facts = Facts {
         fresh,
-        expected: Expected { run: None, mode: Mode::Alone, shards: prepared.plan.shards, operators: expected_operators(prepared) },
+        expected: Expected { job, run: None, mode: Mode::Alone, shards: prepared.plan.shards, operators },
         splits,
         single,
         manifests,
         began_from: marker.as_ref().and_then(|m| m.savepoint.clone()),
-        marker: marker.map(|m| m.run),
+        owner: marker.as_ref().map(|m| m.job.clone()),
+        marker: marker.as_ref().map(|m| m.run.clone()),
         savepoint: None,
-    })
+    };
+    Ok((facts, marker.and_then(|m| m.place)))
 }
 
 fn expected_operators(prepared: &Prepared) -> Vec<ExpectedOperator> {
@@ -246,7 +271,13 @@ fn single(world: &World) -> Result<Option<SingleCommit>, Error> {
 
 /// Begins a run: concrete start offsets and "empty", or what a savepoint's state has become here, are committed first, then
 /// the marker is put, then records flow.
-pub(super) fn begin(prepared: &Prepared, world: &mut World, store: &Store, start: &mut Start) -> Result<(), Error> {
+pub(super) fn begin(
+    prepared: &Prepared,
+    world: &mut World,
+    store: &Store,
+    start: &mut Start,
+    sinks: Vec<SinkPosition>,
+) -> Result<(), Error> {
     if let Some(from) = &start.savepoint {
         let position = |(s, next): (&world::Split, &i64)| SplitPosition {
             source: s.id.clone(),
@@ -256,7 +287,7 @@ pub(super) fn begin(prepared: &Prepared, world: &mut World, store: &Store, start
         };
         let splits = world.splits.iter().zip(&start.positions).map(position).collect();
         let mut names = Names::new(&clock::unique_id())?;
-        let imported = from.savepoint.import(store, &mut names, &start.run, (&prepared.plan.hash, splits), &from.dropped)?;
+        let imported = from.savepoint.import(store, &mut names, &start.run, (&prepared.plan.hash, splits, sinks), &from.dropped)?;
         let manifest = Some(ManifestRef { name: imported.own.name.clone(), checksum: imported.own.checksum });
         start.epoch = imported.manifest.epoch;
         start.commit = CommitMetadata { epoch: start.epoch, manifest, ..CommitMetadata::empty(&start.run, Mode::Alone) };
@@ -270,6 +301,10 @@ pub(super) fn begin(prepared: &Prepared, world: &mut World, store: &Store, start
     tracing::info!(run = start.run, savepoint = savepoint.as_deref(), "a new run begins");
     let mut marker = marker(prepared, &start.run);
     marker.savepoint = savepoint;
+    marker.place = match &prepared.settings.from {
+        Some(StartFrom::Savepoint(place)) if start.savepoint.is_some() => Some(place.to_string()),
+        _ => None,
+    };
     marker.write(store)?;
     Ok(())
 }

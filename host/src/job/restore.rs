@@ -2,7 +2,7 @@
 
 use super::{Error, Prepared, budget::Budget, recover::Start};
 use crate::{
-    checkpoint::{self, Store},
+    checkpoint::{self, FileRef, Store},
     clock, commit,
     operator::{self, StateNumbers},
     state::{self, StateId},
@@ -12,8 +12,24 @@ use std::{path::Path, sync::Arc};
 /// Memory of a hot entry beside the bytes of its key and value.
 const ENTRY_OVERHEAD: u64 = 96;
 
-/// Makes the states: in memory when they fit there, or else in RocksDB, which is brought up from where an earlier process of
-/// the run has left it, or loaded.
+/// Entries between two looks at how much memory they take.
+const LOOK_EVERY: u64 = 4096;
+
+/// Why state is not in memory.
+enum Unloaded {
+    /// It does not fit.
+    TooLarge,
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Unloaded {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Makes the states: in RocksDB, where an earlier process of the run has left it, and it is brought up; in memory if they fit
+/// there; or else in RocksDB, which is loaded.
 ///
 /// # Errors
 /// What cannot be read of the store, and what RocksDB refuses.
@@ -28,36 +44,55 @@ pub(super) fn restore(
     let (workers, began) = (prepared.workers(), clock::monotonic());
     let files = start.checkpoint.as_ref().map(checkpoint::Checkpoint::files).unwrap_or_default();
     let size: u64 = files.iter().map(|f| f.bytes + f.entries * ENTRY_OVERHEAD).sum();
-    let in_memory = size <= budget.state as u64;
-    let reusable = |mark| !in_memory && !distrusts_disk && start.checkpoint.as_ref().is_some_and(|c| c.brings_up(mark));
+    let reusable = |mark| !distrusts_disk && start.checkpoint.as_ref().is_some_and(|c| c.brings_up(mark));
     let open = || state::Disk::open(&dir.join("rocksdb"), budget.disk_cache, &start.run, reusable);
     let disk = prepared.plan.keyed().next().map(|_| open()).transpose()?.map(Arc::new);
-    let mut states: Vec<_> = (0..workers).map(|_| state::Store::new(disk.clone())).collect();
-    register(prepared, numbers, &mut states)?;
+    let empty = || {
+        let mut states: Vec<_> = (0..workers).map(|_| state::Store::new(disk.clone())).collect();
+        register(prepared, numbers, &mut states).map(|()| states)
+    };
+    let mut states = empty()?;
     let Some(checkpoint) = &start.checkpoint else { return Ok((states, disk)) };
     let (epoch, mark) = (checkpoint.manifest.epoch, disk.as_ref().map_or(0, |disk| disk.mark()));
-    let live = match &disk {
-        Some(disk) if mark > 0 => {
-            commit::bring_up(disk, store, checkpoint)?;
-            tracing::info!(from = mark, to = epoch, ms = clock::since(began).as_millis(), "state restored: RocksDB is brought up");
-            return Ok((states, Some(disk.clone())));
-        }
-        Some(disk) if !in_memory => {
+    if let Some(disk) = disk.as_ref().filter(|_| mark > 0) {
+        commit::bring_up(disk, store, checkpoint)?;
+        tracing::info!(from = mark, to = epoch, ms = clock::since(began).as_millis(), "state restored: RocksDB is brought up");
+        return Ok((states, Some(disk.clone())));
+    }
+    let loaded = match &disk {
+        Some(_) if size > budget.state as u64 => Err(Unloaded::TooLarge),
+        _ => load(store, &files, epoch, &mut states, budget.state),
+    };
+    let live = match (loaded, &disk) {
+        (Ok(live), _) => live,
+        (Err(Unloaded::TooLarge), Some(disk)) => {
+            states = empty()?;
             let mut load = disk.load(epoch)?;
             let live = checkpoint::restore(store, &files, |key, value| load.put(key, Some(value)).map_err(Error::from))?;
             load.finish()?;
             live
         }
-        _ => checkpoint::restore(store, &files, |key, value| {
-            let shard = state::layout::Prefix::split(key).map_or(0, |(prefix, _)| prefix.shard);
-            match states.get_mut(usize::from(shard) % workers) {
-                Some(state) => state.insert_restored(epoch, key, Some(value)).map_err(Error::from),
-                None => Ok(()),
-            }
-        })?,
+        (Err(Unloaded::TooLarge), None) => 0,
+        (Err(Unloaded::Failed(error)), _) => return Err(error),
     };
     tracing::info!(entries = live, files = files.len(), ms = clock::since(began).as_millis(), "state restored");
     Ok((states, disk))
+}
+
+/// Loads the state into memory, of which it may take `most` bytes; how many entries.
+fn load(store: &Store, files: &[FileRef], epoch: u64, states: &mut [state::Store], most: usize) -> Result<u64, Unloaded> {
+    let (workers, mut loaded) = (states.len(), 0u64);
+    checkpoint::restore(store, files, |key, value| {
+        let shard = state::layout::Prefix::split(key).map_or(0, |(prefix, _)| prefix.shard);
+        if let Some(state) = states.get_mut(usize::from(shard) % workers) {
+            state.insert_restored(epoch, key, Some(value))?;
+        }
+        loaded += 1;
+        if loaded.is_multiple_of(LOOK_EVERY) && states.iter().map(state::Store::bytes).sum::<usize>() > most {
+            return Err(Unloaded::TooLarge);
+        }
+        Ok(())
+    })
 }
 
 fn register(prepared: &Prepared, numbers: &[StateNumbers], states: &mut [state::Store]) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 use super::{Error, Prepared, budget::Budget, past::Past};
 use crate::{
     checkpoint::LocalCommitLog,
-    clock,
+    clock::{self, Moment},
     commit::{CommitLog, Discovery, KafkaLog},
     kafka::{Admin, Cluster, CommitProducer, CommitSettings, Consumer, ConsumerSettings, Position, ProducerSettings, Watermarks},
 };
@@ -177,7 +177,7 @@ fn take_over(
     let settings = CommitSettings { transactional_id: group.to_owned(), transaction_timeout: timeout, producer };
     let producer = CommitProducer::init(&place.producer, &settings, clock::monotonic() + BROKER_TIMEOUT)?;
     let (sink_topic, outputs) = (place.sink_topic, place.outputs);
-    Ok(KafkaLog { producer, group: group.to_owned(), sink_topic, timeout, outputs, begun: clock::monotonic() })
+    Ok(KafkaLog { producer, group: group.to_owned(), sink_topic, timeout, outputs, begun: Moment::now() })
 }
 
 /// Where a job with a Kafka connector commits.

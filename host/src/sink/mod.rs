@@ -116,7 +116,8 @@ struct Written {
 }
 
 impl LocalSink {
-    /// Opens a sink; a file's path is relative to `base_dir`, and only a file minds how the run starts.
+    /// Opens a sink; a file's path is relative to `base_dir`, and only a file minds how the run starts. It is to be
+    /// [cut](Self::cut) before the first record.
     ///
     /// # Errors
     /// What cannot be opened, or does not hold what it should.
@@ -141,6 +142,21 @@ impl LocalSink {
 
     fn over(target: Target, format: Format, bytes: u64) -> Self {
         Self { target, format, written: Mutex::new(Written { bytes, records: 0 }), spare: Mutex::default() }
+    }
+
+    /// Cuts a file back to what it should start with. Until then it is as it was found. To be called before anything is
+    /// written.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn cut(&self) -> Result<(), Error> {
+        let Target::File { file, .. } = &self.target else { return Ok(()) };
+        let length = self.bytes();
+        let is_longer = file.metadata().map_err(|source| self.failed(source))?.len() > length;
+        if is_longer {
+            file.set_len(length).and_then(|()| file.sync_all()).map_err(|source| self.failed(source))?;
+        }
+        Ok(())
     }
 
     /// Writes the records of a batch, and waits until they are written; not until they are on disk.
@@ -227,7 +243,7 @@ pub(crate) fn csv_text(batch: &Batch, format: &weir_spec::CsvFormat) -> Vec<u8> 
     text
 }
 
-/// Opens a file for appending and brings it to the length it should start with, which is returned.
+/// Opens a file for appending. The length that it should start with, which it may exceed.
 fn open_file(path: &Path, start: Start) -> Result<(File, u64), Error> {
     let failed = |source| Error::Open { path: path.to_owned(), source };
     let bytes = match fs::metadata(path) {
@@ -250,9 +266,6 @@ fn open_file(path: &Path, start: Start) -> Result<(File, u64), Error> {
     }
     // Append: each write goes to the end, also after the file was cut.
     let file = OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
-    if bytes.is_some_and(|bytes| bytes > length) {
-        file.set_len(length).and_then(|()| file.sync_all()).map_err(failed)?;
-    }
     if bytes.is_none() {
         // A file's name is an entry of its folder, which a crash can lose by itself.
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;

@@ -40,6 +40,7 @@ fn a_new_run_creates_its_file_but_touches_none_that_has_content() {
     assert_eq!(fs::read(folder.path().join("out")).unwrap(), b"a\nbc\nd\n");
 
     let fresh = open(folder.path(), "out", Start::Fresh).unwrap();
+    fresh.cut().unwrap();
     fresh.write(&batch(&["e"])).unwrap();
     assert_eq!(fs::read(folder.path().join("out")).unwrap(), b"e\n");
 }
@@ -54,6 +55,8 @@ fn a_resumed_file_is_cut_back_to_what_was_committed_and_grows_from_there() {
     drop(sink);
     let sink = open(folder.path(), "out", Start::Resume { committed }).unwrap();
     assert_eq!(sink.bytes(), committed);
+    assert_eq!(fs::read(folder.path().join("out")).unwrap(), b"committed\nlost\n", "not before it is told to");
+    sink.cut().unwrap();
     sink.write(&batch(&["again"])).unwrap();
     assert_eq!(fs::read(folder.path().join("out")).unwrap(), b"committed\nagain\n");
     assert_eq!(sink.bytes(), 16);

@@ -154,7 +154,7 @@ fn kill_within(mut run: Run, millis: u64) -> Outcome {
 #[track_caller]
 fn end_at(folder: &Folder, workload: &Workload<'_>, point: &str, hit: u64) -> Outcome {
     let marker = folder.path("marker");
-    let ended = folder.start_armed(&workload.job, &format!("{point}:{hit}:{}", marker.display())).wait(DEADLINE);
+    let ended = folder.start_armed(&workload.job, &format!("{point}:{hit}:{}", marker.display()), &[]).wait(DEADLINE);
     let reached = fs::read_to_string(&marker).unwrap_or_default();
     let as_asked = ended.status.signal() == Some(SIGABRT) && reached == point;
     assert!(as_asked, "hit {hit} of {point}: the marker says `{reached}`, {}; stderr:\n{}", ended.status, ended.stderr);

@@ -109,6 +109,8 @@ pub enum ManifestFact {
 /// What the job is now, to be compared with what is committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
+    /// Name of the job.
+    pub job: String,
     /// The run, where the caller is bound to one.
     pub run: Option<String>,
     /// How processes share the shards.
@@ -145,6 +147,8 @@ pub struct Facts {
     pub manifests: BTreeMap<String, ManifestFact>,
     /// Run that the marker in the store names.
     pub marker: Option<String>,
+    /// Job that the marker in the store names.
+    pub owner: Option<String>,
     /// Id of the savepoint that the marker's run began from.
     pub began_from: Option<String>,
     /// The savepoint to start from, where the user asks for one.
@@ -182,6 +186,9 @@ pub struct Resume {
 /// Decides.
 #[must_use]
 pub fn decide(facts: &Facts) -> Decision {
+    if let Some(owner) = facts.owner.as_ref().filter(|owner| **owner != facts.expected.job) {
+        return Decision::Refuse(Refusal::OtherJob { owner: owner.clone(), job: facts.expected.job.clone() });
+    }
     // A run that began from this savepoint goes on: its command line may stay as it is over restarts.
     let unused = |savepoint: &&SavepointFact| facts.fresh || facts.began_from.as_ref() != Some(&savepoint.id);
     if let Some(savepoint) = facts.savepoint.as_ref().filter(unused) {
@@ -198,6 +205,15 @@ pub fn decide(facts: &Facts) -> Decision {
         Ok(Some(resume)) => Decision::Resume(Box::new(resume)),
         Err(refusal) => Decision::Refuse(refusal),
     }
+}
+
+/// Whether a run cannot go on because offsets were lost or changed at the broker, whatever else is there.
+#[must_use]
+pub fn has_lost_commits(facts: &Facts) -> bool {
+    let lost = |refusal: &Refusal| {
+        matches!(refusal, Refusal::NothingCommitted { .. } | Refusal::MissingOffset { .. } | Refusal::ForeignMetadata { .. })
+    };
+    resume(facts).is_err_and(|refusal| lost(&refusal))
 }
 
 fn resume(facts: &Facts) -> Result<Option<Resume>, Refusal> {

@@ -24,6 +24,29 @@ pub enum Refusal {
         /// The run that the marker names.
         run: String,
     },
+    /// The store is another job's.
+    #[error(
+        "the checkpoint store is that of job {owner}, and this is job {job}: give it a store of its own, or its name back. A renamed \
+         job goes on from a savepoint; --fresh does not take another job's store either"
+    )]
+    OtherJob {
+        /// The job that the marker names.
+        owner: String,
+        /// This job.
+        job: String,
+    },
+    /// A run that would go back to the savepoint that the command line names.
+    #[error(
+        "epoch {epoch} of run {run} is committed, and it has not ended, but the checkpoint store does not say how it began: the job \
+         points to another store, or it was lost. Point it back, start without the savepoint, or give up what was done since it \
+         with --fresh"
+    )]
+    StoreLost {
+        /// The run that is committed.
+        run: String,
+        /// Its epoch.
+        epoch: u64,
+    },
     /// Some places hold a commit, this one does not.
     #[error(
         "run {run} has committed, but no offset is committed for {split}: it expired or was deleted. \

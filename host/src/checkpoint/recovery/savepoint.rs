@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Facts, Refusal, SplitId, fits, in_range, key};
-use crate::checkpoint::{Checkpoint, OperatorState};
+use super::{Facts, ManifestFact, Refusal, SplitId, agreed_commit, fits, in_range, key};
+use crate::checkpoint::{Checkpoint, Manifest, OperatorState, epoch_of};
 
 /// A savepoint that the user asks to start from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,7 @@ pub(super) fn start_from(facts: &Facts, savepoint: &SavepointFact) -> Result<Fro
 }
 
 fn plan(facts: &Facts, savepoint: &SavepointFact) -> Result<FromSavepoint, Refusal> {
+    keeps_a_run(facts, savepoint)?;
     let manifest = &savepoint.checkpoint.manifest;
     if manifest.mode != facts.expected.mode {
         let (found, expected) = (manifest.mode.as_str().to_owned(), facts.expected.mode.as_str());
@@ -77,6 +78,24 @@ fn plan(facts: &Facts, savepoint: &SavepointFact) -> Result<FromSavepoint, Refus
         left_behind.push(format!("the position in {split}"));
     }
     Ok(FromSavepoint { positions, dropped, left_behind })
+}
+
+/// A run that is committed and not closed, and whose marker is not in the store, may have begun from this savepoint, and
+/// would go back to it (rule 14). What a crash leaves between the transaction that begins a run and its marker looks the
+/// same, but then nothing was read yet.
+fn keeps_a_run(facts: &Facts, savepoint: &SavepointFact) -> Result<(), Refusal> {
+    // A checkpoint of the store itself is no savepoint from elsewhere.
+    if facts.fresh || facts.marker.is_some() || epoch_of(&savepoint.id).is_some() {
+        return Ok(());
+    }
+    let Ok(Some(commit)) = agreed_commit(facts) else { return Ok(()) };
+    let Some(named) = &commit.manifest else { return Ok(()) };
+    let begun = savepoint.checkpoint.manifest.epoch + 1;
+    let is_begun = |manifest: &Manifest| (manifest.epoch, manifest.forgotten_until) == (begun, begun);
+    match facts.manifests.get(&named.name) {
+        Some(ManifestFact::Found(found)) if is_begun(&found.manifest) => Ok(()),
+        _ => Err(Refusal::StoreLost { run: commit.run.clone(), epoch: commit.epoch }),
+    }
 }
 
 /// The operator without what nothing claims, if that may be left behind.

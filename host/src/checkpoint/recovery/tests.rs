@@ -55,11 +55,12 @@ fn checkpoint() -> Checkpoint {
 fn running() -> Facts {
     Facts {
         fresh: false,
-        expected: Expected { run: None, mode: Mode::Alone, shards: 32, operators: vec![count()] },
+        expected: Expected { job: "count-words".into(), run: None, mode: Mode::Alone, shards: 32, operators: vec![count()] },
         splits: vec![kafka(0, 100, commit()), kafka(1, 200, commit())],
         single: None,
         manifests: [(NAME.to_owned(), ManifestFact::Found(Box::new(checkpoint())))].into(),
         marker: Some("r".into()),
+        owner: Some("count-words".into()),
         began_from: None,
         savepoint: None,
     }
@@ -229,9 +230,39 @@ fn foreign() -> MetadataError {
 }
 
 #[test]
+fn rule_11_offsets_are_lost_where_some_are_not_there_or_not_this_jobs() {
+    let lost = with(running(), |facts| facts.splits[1].position = Position::Kafka(None));
+    let all_lost = with(never_started(), |facts| facts.marker = Some("r".into()));
+    for facts in [lost, all_lost, with_metadata(Err(foreign()))] {
+        assert!(has_lost_commits(&facts), "{facts:?}");
+    }
+    let closed = with(running(), |facts| facts.splits.iter_mut().for_each(close));
+    let absent = with(running(), |facts| facts.manifests.clear());
+    for facts in [running(), begun(), added(false), never_started(), closed, absent] {
+        assert!(!has_lost_commits(&facts), "{facts:?}");
+    }
+}
+
+fn close(split: &mut SplitFact) {
+    if let Position::Kafka(Some(Committed { metadata: Ok(metadata), .. })) = &mut split.position {
+        metadata.closed = true;
+    }
+}
+
+#[test]
 fn rule_14_commits_that_cannot_be_followed_are_refused() {
     let lost = |facts: &mut Facts| facts.splits[1].position = Position::Kafka(None);
     let rows = vec![
+        (
+            "another job's store",
+            with(running(), |facts| facts.owner = Some("other".into())),
+            Refuse(|r| matches!(r, Refusal::OtherJob { .. }), "job other"),
+        ),
+        (
+            "another job's store, anew",
+            with(running(), |facts| (facts.owner, facts.fresh) = (Some("other".into()), true)),
+            Refuse(|r| matches!(r, Refusal::OtherJob { .. }), "this is job count-words"),
+        ),
         (
             "all offsets lost",
             with(never_started(), |facts| facts.marker = Some("r".into())),
@@ -410,6 +441,31 @@ fn rule_15_a_start_from_a_savepoint_is_a_new_run_or_refused() {
         (
             "where nothing is committed",
             Facts { splits: never_started().splits, marker: None, ..from_savepoint(|_| {}) },
+            From(&[50, 150], 0),
+        ),
+        (
+            "where a run is committed whose store is not there",
+            with(from_savepoint(|_| {}), |facts| (facts.marker, facts.manifests) = (None, BTreeMap::new())),
+            Refuse(savepoint, "epoch 7 of run r is committed"),
+        ),
+        (
+            "where a run is committed whose marker is lost",
+            with(from_savepoint(|_| {}), |facts| facts.marker = None),
+            Refuse(savepoint, "does not say how it began"),
+        ),
+        (
+            "where a run is committed whose store is not there, but anew",
+            with(from_savepoint(|_| {}), |facts| (facts.marker, facts.manifests, facts.fresh) = (None, BTreeMap::new(), true)),
+            From(&[50, 150], 0),
+        ),
+        (
+            "after a crash between the very first commit, which is this savepoint's, and the marker",
+            with(from_savepoint(|s| s.checkpoint.manifest.epoch = 6), |facts| {
+                facts.marker = None;
+                let mut begun = checkpoint();
+                begun.manifest.forgotten_until = 7;
+                facts.manifests = [(NAME.to_owned(), ManifestFact::Found(Box::new(begun)))].into();
+            }),
             From(&[50, 150], 0),
         ),
         (

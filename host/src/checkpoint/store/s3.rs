@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use answer::{is_transient, said, status};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -268,12 +268,6 @@ impl S3 {
         let options = GetOptions { range: Some(GetRange::Bounded(0..most)), ..GetOptions::default() };
         let read = async { self.client.get_opts(&key, options).await?.bytes().await };
         self.ask("read", name, read).map(|bytes| bytes.to_vec())
-    }
-
-    /// When an object was put.
-    pub fn modified(&self, name: &str) -> Result<SystemTime, Error> {
-        let key = self.key(name)?;
-        self.ask("look at", name, async { Ok(self.client.head(&key).await?.last_modified.into()) })
     }
 
     pub fn list(&self) -> Result<Vec<Listed>, Error> {
