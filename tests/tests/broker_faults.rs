@@ -62,15 +62,31 @@ fn a_transactional_id_whose_takeover_is_interrupted_is_taken_over_by_the_next_tr
     let counting = counting("interrupted", &broker);
     let folder = Folder::new();
     let load = broker.load(counting.input(), KEYS, PER_SECOND);
-    for way in [Way::Request, Way::Answer] {
-        for effect in [Effect::Reset, Effect::Drop, Effect::Delay(LATE)] {
-            proxy.harm(Api::InitProducerId, way, effect, 1);
-            let mut run = folder.start(&counting.job, &[]);
-            goes_on(&counting, &mut run);
-            assert_eq!(proxy.heal(), 1, "{effect:?} of {way:?}");
-            run.kill_9();
-        }
+    let lost = [Way::Request, Way::Answer].into_iter().flat_map(|way| [(way, Effect::Reset), (way, Effect::Drop)]);
+    for (way, effect) in lost.chain([(Way::Answer, Effect::Delay(LATE))]) {
+        proxy.harm(Api::InitProducerId, way, effect, 1);
+        let mut run = folder.start(&counting.job, &[]);
+        goes_on(&counting, &mut run);
+        assert_eq!(proxy.heal(), 1, "{effect:?} of {way:?}");
+        run.kill_9();
     }
+    let run = folder.start(&counting.job, &[]);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
+}
+
+/// A broker cannot tell it from another process's.
+#[test]
+fn a_takeover_that_arrives_after_its_own_repetition_fences_the_process_and_costs_no_count() {
+    let (broker, proxy) = Broker::proxied();
+    let counting = counting("late-takeover", &broker);
+    let folder = Folder::new();
+    let load = broker.load(counting.input(), KEYS, PER_SECOND);
+    let mut run = folder.start(&counting.job, &[]);
+    goes_on(&counting, &mut run);
+    run.kill_9();
+    proxy.harm(Api::InitProducerId, Way::Request, Effect::Delay(LATE), 1);
+    folder.start(&counting.job, &[]).wait(DEADLINE).expect(code::FENCED).expect_named(&["resuming", "fenced"]);
+    assert_eq!(proxy.heal(), 1);
     let run = folder.start(&counting.job, &[]);
     counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
