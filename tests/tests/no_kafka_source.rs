@@ -18,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(90);
 const KEYS: u64 = 500;
 const GENERATED: u64 = 40_000;
 const PER_SECOND: u64 = 4_000;
-const IN_FILE: u64 = 200_000;
+const IN_FILE: u64 = 500_000;
 const KILLS: usize = 3;
 const NEW: &str = "a new run begins";
 
