@@ -1,4 +1,5 @@
-//! A proxy between Kafka's clients and a broker that loses, delays and cuts what a test asks for, by kind of request.
+//! A proxy between Kafka's clients and a broker that loses, delays and cuts what a test asks for, by kind of request, and
+//! puts errors into answers.
 //!
 //! It reads the frames of Kafka's protocol: of a request the API's key, of an answer the correlation id, by which it is
 //! known what was asked. What a client sent before it gave up is still delivered when its delay is over, as a network does.
@@ -13,6 +14,8 @@ use std::time::Duration;
 /// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
+    /// Produces records.
+    Produce,
     /// Fetches committed offsets.
     OffsetFetch,
     /// Takes a transactional id over.
@@ -43,6 +46,10 @@ pub enum Effect {
     Reset,
     /// It comes later, and what is behind it on its connection as well.
     Delay(Duration),
+    /// An answer to [`Api::OffsetFetch`] comes with this error at each partition, in place of its offset.
+    RefusePartitions(i16),
+    /// An answer to [`Api::OffsetFetch`] comes with this error of the whole group, and without partitions.
+    RefuseGroup(i16),
 }
 
 #[derive(Debug)]
@@ -208,6 +215,8 @@ fn forward(mut from: &TcpStream, mut to: &TcpStream, (connection, way): (u64, Wa
             Some(Effect::Drop) => continue,
             Some(Effect::Reset) => return Ok(()),
             Some(Effect::Delay(time)) => thread::park_timeout(time),
+            Some(Effect::RefusePartitions(code)) => frame = framed(&refused_offsets(&frame[4..], code, false)),
+            Some(Effect::RefuseGroup(code)) => frame = framed(&refused_offsets(&frame[4..], code, true)),
         }
         shared.wait_while_blocked(way);
         to.write_all(&frame)?;
@@ -223,6 +232,7 @@ fn kind(frame: &[u8], way: Way, asked: &Asked) -> Option<Api> {
         return asked.remove(&id(0)?)?;
     }
     let api = match number(0)? {
+        0 => Some(Api::Produce),
         9 => Some(Api::OffsetFetch),
         22 => Some(Api::InitProducerId),
         25 => Some(Api::AddOffsetsToTxn),
@@ -237,4 +247,66 @@ fn kind(frame: &[u8], way: Way, asked: &Asked) -> Option<Api> {
     };
     asked.insert(id(4)?, api);
     api
+}
+
+fn framed(body: &[u8]) -> Vec<u8> {
+    [&(body.len() as u32).to_be_bytes()[..], body].concat()
+}
+
+/// An answer to OffsetFetch as a broker gives it that has an error instead of offsets: at each partition, or of the group,
+/// whose topics it leaves out then. librdkafka asks with version 9, for one group.
+fn refused_offsets(answer: &[u8], code: i16, of_group: bool) -> Vec<u8> {
+    let mut rest = Compact(answer);
+    // Correlation id, tags, time to wait, number of groups, name of the group.
+    let mut refused = [rest.take(4 + 1 + 4 + 1), rest.text()].concat();
+    let (topics, count) = rest.counted();
+    refused.extend(if of_group { &[1][..] } else { topics });
+    for _ in 0..count {
+        let name = rest.text();
+        let (partitions, count) = rest.counted();
+        let mut topic = [name, partitions].concat();
+        for _ in 0..count {
+            let partition = rest.take(4);
+            // Offset, leader's epoch, metadata, error, tags.
+            rest.take(8 + 4);
+            rest.text();
+            rest.take(2 + 1);
+            topic.extend([partition, &(-1i64).to_be_bytes(), &(-1i32).to_be_bytes(), &[1], &code.to_be_bytes(), &[0]].concat());
+        }
+        topic.extend(rest.take(1));
+        refused.extend(if of_group { vec![] } else { topic });
+    }
+    rest.take(2);
+    let of_all = if of_group { code } else { 0 };
+    refused.extend(of_all.to_be_bytes());
+    refused.extend(rest.take(1 + 1));
+    assert!(rest.0.is_empty(), "an answer to OffsetFetch of another version: {answer:?}");
+    refused
+}
+
+/// What is left of a body in which a list or text has its length and one more before it, in bytes of seven bits.
+struct Compact<'a>(&'a [u8]);
+
+impl<'a> Compact<'a> {
+    fn take(&mut self, bytes: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(bytes);
+        self.0 = rest;
+        taken
+    }
+
+    /// A list's length: as it stands there, and as a number.
+    fn counted(&mut self) -> (&'a [u8], usize) {
+        let bytes = 1 + self.0.iter().take_while(|byte| **byte >= 0x80).count();
+        let taken = self.take(bytes);
+        let number = taken.iter().rev().fold(0, |number, byte| (number << 7) + usize::from(byte & 0x7f));
+        (taken, number.saturating_sub(1))
+    }
+
+    /// A text with its length.
+    fn text(&mut self) -> &'a [u8] {
+        let all = self.0;
+        let (length, bytes) = self.counted();
+        self.take(bytes);
+        &all[..length.len() + bytes]
+    }
 }

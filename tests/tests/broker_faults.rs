@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+use std::fs;
 use std::time::Duration;
 
 use serde_json::json;
-use weir_tests::broker::Broker;
+use weir_tests::broker::{Broker, Load};
 use weir_tests::counting::Counting;
-use weir_tests::proxy::{Api, Effect, Way};
+use weir_tests::proxy::{Api, Effect, Proxy, Way};
 use weir_tests::wait;
 use weir_tests::weir::{Folder, Run, code};
 
@@ -61,7 +62,8 @@ fn a_transactional_id_whose_takeover_is_interrupted_is_taken_over_by_the_next_tr
     let counting = counting("interrupted", &broker);
     let folder = Folder::new();
     let load = broker.load(counting.input(), KEYS, PER_SECOND);
-    for (way, effect) in [(Way::Request, Effect::Reset), (Way::Answer, Effect::Reset), (Way::Answer, Effect::Drop)] {
+    let lost = [Way::Request, Way::Answer].into_iter().flat_map(|way| [(way, Effect::Reset), (way, Effect::Drop)]);
+    for (way, effect) in lost.chain([(Way::Answer, Effect::Delay(LATE))]) {
         proxy.harm(Api::InitProducerId, way, effect, 1);
         let mut run = folder.start(&counting.job, &[]);
         goes_on(&counting, &mut run);
@@ -72,27 +74,126 @@ fn a_transactional_id_whose_takeover_is_interrupted_is_taken_over_by_the_next_tr
     counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
 
+/// A broker cannot tell it from another process's.
+#[test]
+fn a_takeover_that_arrives_after_its_own_repetition_fences_the_process_and_costs_no_count() {
+    let (broker, proxy) = Broker::proxied();
+    let counting = counting("late-takeover", &broker);
+    let folder = Folder::new();
+    let load = broker.load(counting.input(), KEYS, PER_SECOND);
+    let mut run = folder.start(&counting.job, &[]);
+    goes_on(&counting, &mut run);
+    run.kill_9();
+    proxy.harm(Api::InitProducerId, Way::Request, Effect::Delay(LATE), 1);
+    folder.start(&counting.job, &[]).wait(DEADLINE).expect(code::FENCED).expect_named(&["resuming", "fenced"]);
+    assert_eq!(proxy.heal(), 1);
+    let run = folder.start(&counting.job, &[]);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
+}
+
+/// A job that has committed and was ended, and its load, which goes on.
+fn ended(counting: &Counting<'_>, folder: &Folder) -> Load {
+    let load = counting.broker().load(counting.input(), KEYS, PER_SECOND);
+    let mut run = folder.start(&counting.job, &[]);
+    goes_on(counting, &mut run);
+    run.terminate();
+    run.wait(DEADLINE).expect(code::OK);
+    load
+}
+
+/// Starts a job whose offset fetches are all harmed: it waits, begins no new run, and goes on once they are not any more.
+fn waits_for_its_offsets((counting, proxy): (&Counting<'_>, &Proxy), folder: &Folder, (way, effect): (Way, Effect)) {
+    proxy.harm(Api::OffsetFetch, way, effect, u64::MAX);
+    let mut run = folder.start(&counting.job, &[]);
+    wait::until(&format!("{effect:?} of an offset fetch's {way:?}"), DEADLINE, || proxy.hits() > 0);
+    assert!(run.ended_within(Duration::from_secs(2)).is_none(), "it ended: {}", run.stderr());
+    assert!(!run.stderr().contains("a new run begins"), "{}", run.stderr());
+    proxy.heal();
+    goes_on(counting, &mut run);
+    assert!(!run.stderr().contains("a new run begins"), "{}", run.stderr());
+    run.kill_9();
+}
+
 #[test]
 fn an_offset_fetch_that_fails_is_never_read_as_no_offset() {
     let (broker, proxy) = Broker::proxied();
     let counting = counting("unfetched", &broker);
     let folder = Folder::new();
-    let load = broker.load(counting.input(), KEYS, PER_SECOND);
-    let mut run = folder.start(&counting.job, &[]);
-    goes_on(&counting, &mut run);
-    run.terminate();
-    run.wait(DEADLINE).expect(code::OK);
-    for effect in [Effect::Reset, Effect::Drop] {
-        proxy.harm(Api::OffsetFetch, Way::Answer, effect, u64::MAX);
-        let mut run = folder.start(&counting.job, &[]);
-        wait::until(&format!("{effect:?} of an offset fetch"), DEADLINE, || proxy.hits() > 0);
-        assert!(run.ended_within(Duration::from_secs(2)).is_none(), "it ended: {}", run.stderr());
-        assert!(!run.stderr().contains("a new run begins"), "{}", run.stderr());
-        proxy.heal();
-        goes_on(&counting, &mut run);
-        run.kill_9();
+    let load = ended(&counting, &folder);
+    for way in [Way::Request, Way::Answer] {
+        for effect in [Effect::Reset, Effect::Drop, Effect::Delay(LATE)] {
+            waits_for_its_offsets((&counting, &proxy), &folder, (way, effect));
+        }
     }
     let run = folder.start(&counting.job, &[]);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
+}
+
+#[test]
+fn rule_14_an_error_within_the_answer_to_an_offset_fetch_is_waited_out_or_ends_the_job_by_name_and_is_never_read_as_no_offset() {
+    const LOADING: i16 = 14;
+    const NOT_COORDINATOR: i16 = 16;
+    const TOPIC_FORBIDDEN: i16 = 29;
+    const GROUP_FORBIDDEN: i16 = 30;
+    const UNSTABLE: i16 = 88;
+    let (broker, proxy) = Broker::proxied();
+    let counting = counting("refused", &broker);
+    let folder = Folder::new();
+    let load = ended(&counting, &folder);
+    let passing = [LOADING, NOT_COORDINATOR, UNSTABLE].map(Effect::RefusePartitions);
+    for effect in passing.into_iter().chain([LOADING, NOT_COORDINATOR].map(Effect::RefuseGroup)) {
+        waits_for_its_offsets((&counting, &proxy), &folder, (Way::Answer, effect));
+    }
+    for (effect, named) in [
+        (Effect::RefusePartitions(TOPIC_FORBIDDEN), counting.input()),
+        (Effect::RefusePartitions(GROUP_FORBIDDEN), "the consumer group"),
+        (Effect::RefuseGroup(GROUP_FORBIDDEN), "the consumer group"),
+    ] {
+        proxy.harm(Api::OffsetFetch, Way::Answer, effect, u64::MAX);
+        let refused = folder.run(&counting.job, &[], DEADLINE).expect(code::WORLD).expect_named(&["not authorised", named]);
+        assert!(!refused.stderr.contains("a new run begins"), "{effect:?}: {}", refused.stderr);
+        assert!(proxy.heal() > 0, "{effect:?}");
+    }
+    let run = folder.start(&counting.job, &[]);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
+}
+
+/// The newest epoch of which an object lies in the job's store.
+fn newest_put(counting: &Counting<'_>, folder: &Folder) -> u64 {
+    let store = folder.path(counting.job.state_folder()).join("checkpoints");
+    let names = fs::read_dir(store).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter_map(|name| name.strip_suffix(".ckpt")?.split('-').next()?.parse().ok()).max().unwrap_or(0)
+}
+
+/// The epoch that a start went on from.
+fn resumed(run: &Run) -> u64 {
+    let stderr = run.stderr();
+    let line = stderr.lines().find(|line| line.contains("resuming")).unwrap_or_else(|| panic!("it did not resume: {stderr}"));
+    let number = line.split("epoch=").nth(1).unwrap();
+    number.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn rule_9_a_job_killed_before_it_knew_the_outcome_of_its_commit_finds_it_out_and_costs_no_count() {
+    let (broker, proxy) = Broker::proxied();
+    let counting = counting("unanswered", &broker);
+    let folder = Folder::new();
+    let load = broker.load(counting.input(), KEYS, PER_SECOND);
+    let mut run = folder.start(&counting.job, &[]);
+    for way in [Way::Request, Way::Answer, Way::Answer, Way::Request] {
+        goes_on(&counting, &mut run);
+        proxy.harm(Api::Commit, way, Effect::Drop, 1);
+        wait::until(&format!("a commit without its {way:?}"), DEADLINE, || proxy.hits() > 0);
+        run.kill_9();
+        proxy.heal();
+        let put = newest_put(&counting, &folder);
+        run = folder.start(&counting.job, &[]);
+        goes_on(&counting, &mut run);
+        match way {
+            Way::Request => assert!(resumed(&run) < put, "epoch {put} was never committed: {}", run.stderr()),
+            Way::Answer => assert_eq!(resumed(&run), put, "epoch {put} was committed: {}", run.stderr()),
+        }
+    }
     counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
 

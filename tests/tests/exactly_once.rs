@@ -10,7 +10,9 @@ use serde_json::json;
 use weir_tests::broker::{Broker, broker};
 use weir_tests::counting::Counting;
 use weir_tests::job::{Job, operator};
+use weir_tests::proxy::{Api, Effect, Proxy, Way};
 use weir_tests::records::Record;
+use weir_tests::s3::S3;
 use weir_tests::wait;
 use weir_tests::weir::{Folder, code};
 
@@ -27,17 +29,38 @@ fn counting(name: &str) -> Counting<'static> {
     counting
 }
 
-#[test]
-fn rule_9_a_process_that_was_stopped_and_taken_over_ends_as_fenced_and_nothing_it_wrote_is_seen() {
-    let counting = Counting::new("zombie", broker());
-    let (old, new) = (Folder::new(), Folder::new());
-    let load = broker().load(counting.input(), KEYS, PER_SECOND);
-    let mut zombie = old.start(&counting.job, &[]);
+/// What becomes of the transaction of a process that was stopped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// Its successor ends it.
+    BySuccessor,
+    /// The broker has ended it before, because it was open for too long.
+    ByBroker,
+}
+
+/// Stops a process within its transaction, with outputs in it that nobody has acknowledged: requests that bring them, or only
+/// the answers, are lost. Another process over the same checkpoints takes the job over, and then the first one goes on, and
+/// sends them again. `elsewhere` makes the folder of a machine that has nothing of the job's but the checkpoints.
+fn take_over(counting: &Counting<'_>, (proxy, lost): (&Proxy, Way), ended: Ended, here: &Folder, elsewhere: &dyn Fn() -> Folder) {
+    let (broker, job) = (counting.broker(), &counting.job);
+    let load = broker.load(counting.input(), KEYS, PER_SECOND);
+    let mut zombie = here.start(job, &[]);
     counting.await_committed(&mut zombie, PER_SECOND, DEADLINE);
+    proxy.harm(Api::Produce, lost, Effect::Drop, u64::MAX);
+    wait::until("outputs that are not acknowledged", DEADLINE, || {
+        zombie.assert_running();
+        proxy.hits() > 0
+    });
     zombie.freeze();
-    new.take_state(&old, &counting.job);
+    proxy.heal();
+    let is_open = || broker.open_transactions().contains(&job.group());
+    assert!(is_open(), "no transaction is open");
+    if ended == Ended::ByBroker {
+        wait::until("the broker has ended the transaction", DEADLINE, || !is_open());
+    }
     let stopped_at = counting.epoch();
-    let mut successor = new.start(&counting.job, &[]);
+    let there = elsewhere();
+    let mut successor = there.start(job, &[]);
     wait::until("five epochs of the successor", DEADLINE, || {
         successor.assert_running();
         counting.epoch() > stopped_at + 5
@@ -46,25 +69,37 @@ fn rule_9_a_process_that_was_stopped_and_taken_over_ends_as_fenced_and_nothing_i
     zombie.wait(DEADLINE).expect(code::FENCED).expect_named(&["fenced"]);
     let sent = load.stop();
     counting.end_exactly(successor, sent, KEYS, DEADLINE);
-    // The store is whole: another start goes on from it and has nothing to do.
-    new.run(&counting.job, &["--until-end"], DEADLINE).expect(code::OK);
-    counting.assert_exact(sent, KEYS);
+    // The store has every count: a start from it alone goes on with each.
+    broker.produce(counting.input(), &(0..KEYS).map(|key| Record::keyed(format!("key-{key}"), "")).collect::<Vec<_>>());
+    elsewhere().run(job, &["--until-end"], DEADLINE).expect(code::OK);
+    counting.assert_exact(sent + KEYS, KEYS);
 }
 
 #[test]
-fn rule_9_a_process_taken_over_while_its_transaction_timed_out_ends_as_fenced_too() {
-    let counting = counting("late-zombie");
-    let (old, new) = (Folder::new(), Folder::new());
-    let load = broker().load(counting.input(), KEYS, PER_SECOND);
-    let mut zombie = old.start(&counting.job, &[]);
-    counting.await_committed(&mut zombie, PER_SECOND, DEADLINE);
-    zombie.freeze();
-    new.take_state(&old, &counting.job);
-    let mut successor = new.start(&counting.job, &[]);
-    assert!(successor.ended_within(BEYOND_THE_TIME_OUT).is_none(), "the successor ended");
-    zombie.thaw();
-    zombie.wait(DEADLINE).expect(code::FENCED).expect_named(&["fenced"]);
-    counting.end_exactly(successor, load.stop(), KEYS, DEADLINE);
+fn rule_9_a_process_stopped_in_its_transaction_and_taken_over_ends_as_fenced_and_nothing_of_it_is_seen_or_stored() {
+    let (broker, proxy) = Broker::proxied();
+    for (name, lost) in [("zombie-unheard", Way::Request), ("zombie-unanswered", Way::Answer)] {
+        let counting = Counting::new(name, &broker);
+        let here = Folder::new();
+        take_over(&counting, (&proxy, lost), Ended::BySuccessor, &here, &|| here.twin(&counting.job));
+    }
+}
+
+#[test]
+fn rule_9_a_process_whose_transaction_the_broker_ended_before_it_was_taken_over_ends_as_fenced_too() {
+    let (broker, proxy) = Broker::proxied();
+    let mut counting = Counting::new("late-zombie", &broker);
+    counting.job = counting.job.checkpoint(json!({ "transactionTimeout": "10s" }));
+    let here = Folder::new();
+    take_over(&counting, (&proxy, Way::Answer), Ended::ByBroker, &here, &|| here.twin(&counting.job));
+}
+
+#[test]
+fn rule_9_a_process_stopped_in_its_transaction_and_taken_over_leaves_a_store_in_s3_as_its_successor_made_it() {
+    let (s3, (broker, proxy)) = (S3::start(), Broker::proxied());
+    let mut counting = Counting::new("s3-zombie", &broker);
+    counting.job = counting.job.checkpoint(s3.store());
+    take_over(&counting, (&proxy, Way::Answer), Ended::BySuccessor, &s3.folder(), &|| s3.folder());
 }
 
 #[test]

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -245,4 +247,61 @@ fn rule_18_an_upload_by_parts_whose_steps_fail_and_whose_end_nobody_hears_is_the
         assert_eq!(received.record.text(), count.to_string());
     }
     assert!(counts.len() as u64 == LONG_KEYS && counts.values().all(|count| *count == ROUNDS), "{} keys", counts.len());
+}
+
+/// The copies of checkpoint objects that a job keeps beside its local state.
+fn copies(counting: &Counting<'_>, folder: &Folder) -> Vec<PathBuf> {
+    let copies = fs::read_dir(folder.path(counting.job.state_folder()).join("copies")).unwrap().map(|entry| entry.unwrap().path());
+    copies.filter(|path| path.extension().is_some_and(|extension| extension == "ckpt")).collect()
+}
+
+const WAYS_OF_DAMAGE: usize = 65;
+
+/// Damages an object's file: its tail byte by byte, the parts before it, all over; or cut off, empty, too long or empty of
+/// meaning.
+fn damage(file: &Path, how: usize) {
+    let mut bytes = fs::read(file).unwrap();
+    let length = bytes.len();
+    match how {
+        0..20 => bytes[length - 1 - how] ^= 1 << (how % 8),
+        20..40 => bytes[length - 1 - 20 - (how - 20) * 8] ^= 1 << (how % 8),
+        40..60 => bytes[(how - 40) * length / 20] ^= 1 << (how % 8),
+        60 => bytes.truncate(length - 1),
+        61 => bytes.truncate(length / 2),
+        62 => bytes.clear(),
+        63 => bytes.push(0),
+        _ => bytes.fill(0),
+    }
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn rule_18_a_damaged_copy_of_an_object_is_fetched_anew_and_costs_no_count() {
+    let s3 = S3::start();
+    let (counting, proxy) = counting("s3-copies", &s3, "40s");
+    let folder = s3.folder();
+    let is_whole = |copy: &Path| {
+        let object = s3.objects("s3-copies").into_iter().find(|object| object.file_name() == copy.file_name());
+        object.is_some_and(|object| fs::read(object).unwrap() == fs::read(copy).unwrap())
+    };
+    let (mut rounds, mut ways) = (0, 0);
+    while ways < WAYS_OF_DAMAGE {
+        let records: Vec<_> = (0..KEYS).map(|i| Record::keyed(format!("key-{i}"), "")).collect();
+        broker().produce(counting.input(), &records);
+        rounds += 1;
+        let mut damaged = if rounds > 3 { copies(&counting, &folder) } else { vec![] };
+        damaged.retain(|copy| is_whole(copy));
+        for copy in &damaged {
+            damage(copy, ways % WAYS_OF_DAMAGE);
+            ways += 1;
+        }
+        let gets = [EPOCH, "/merge-"].map(|path| proxy.harm("GET", path, Effect::Delay(Duration::ZERO), u64::MAX));
+        folder.run(&counting.job, &["--until-end"], DEADLINE).expect(code::OK);
+        // What a run has left that no manifest names is not looked at. What the new manifest does not need is deleted.
+        let fetched = damaged.iter().filter(|copy| !copy.exists() || is_whole(copy)).count() as u64;
+        assert_eq!(gets.iter().map(|get| get.hits()).sum::<u64>(), fetched, "{damaged:?}");
+        assert!(fetched > 0 || damaged.is_empty(), "{damaged:?}");
+    }
+    println!("{ways} copies damaged in {rounds} rounds");
+    counting.assert_exact(rounds * KEYS, KEYS);
 }

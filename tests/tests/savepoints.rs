@@ -7,6 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::json;
 use weir_tests::broker::broker;
 use weir_tests::counting::Counting;
@@ -169,6 +171,48 @@ fn a_drained_job_has_processed_all_that_its_sources_held_when_it_was_asked() {
     assert!(broker().is_at_end(&counting.job.group(), counting.input()));
     counting.assert_exact(sent, KEYS);
     folder.run(&counting.job, &[], DEADLINE).expect(code::START_REFUSED).expect_named(&["is closed"]);
+}
+
+#[test]
+fn rule_26_a_drained_job_ends_where_the_last_offsets_are_markers_and_aborted_records() {
+    for (name, savepoint, aborted) in [("marked", false, false), ("marked-savepoint", true, false), ("aborted", true, true)] {
+        let counting = Counting::new(name, broker());
+        let (folder, kept) = (Folder::new(), Folder::new());
+        transaction(counting.input(), 100, true);
+        let mut run = folder.start(&counting.job, &[]);
+        counting.await_committed(&mut run, 100, DEADLINE);
+        if aborted {
+            transaction(counting.input(), 50, false);
+        }
+        let to = kept.path("savepoint");
+        let savepoint = savepoint.then(|| ["--savepoint", to.to_str().unwrap()]);
+        let stop: Vec<_> = ["stop", "job.yaml", "--drain", "--timeout", "30"].into_iter().chain(savepoint.into_iter().flatten()).collect();
+        folder.command(&stop).expect(code::OK).expect_named(&["stopped"]);
+        run.wait(DEADLINE).expect(code::OK);
+        assert!(broker().is_at_end(&counting.job.group(), counting.input()), "{name}");
+        counting.assert_exact(100, 10);
+    }
+}
+
+/// Produces records of ten keys in one transaction, and waits until its markers are there.
+fn transaction(topic: &str, records: i64, commit: bool) {
+    let before = broker().ends(topic);
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", broker().bootstrap()).set("transactional.id", topic).set("partitioner", "murmur2_random");
+    let producer: BaseProducer = config.create().unwrap();
+    producer.init_transactions(DEADLINE).unwrap();
+    producer.begin_transaction().unwrap();
+    for record in 0..records {
+        producer.send(BaseRecord::<str, str>::to(topic).key(&format!("key-{}", record % 10)).payload("")).unwrap();
+    }
+    producer.flush(DEADLINE).unwrap();
+    if commit {
+        producer.commit_transaction(DEADLINE).unwrap()
+    } else {
+        producer.abort_transaction(DEADLINE).unwrap()
+    }
+    let end = before.iter().sum::<i64>() + records + before.len() as i64;
+    wait::until("the markers of a transaction", DEADLINE, || broker().ends(topic).iter().sum::<i64>() == end);
 }
 
 #[test]

@@ -186,6 +186,63 @@ fn an_offset_before_the_first_record_that_is_left_is_refused_and_fresh_starts_an
     counting.assert_starts_fresh();
 }
 
+/// The same number of partitions, and more records than were committed: only the topic itself is another one. Nothing begins
+/// while it is gone, and nothing when it is there again.
+#[test]
+fn an_input_topic_that_is_gone_or_made_anew_with_more_records_is_refused_and_fresh_starts_anew() {
+    let counting = Counting::that_ran("made-anew");
+    let marker = counting.folder.path(counting.job.state_folder()).join("checkpoints/run.json");
+    let run = fs::read(&marker).unwrap();
+    broker().delete_topic(&counting.input);
+    let gone = format!("topic `{}` does not exist", counting.input);
+    counting.folder.run(&counting.job, &["--until-end"], DEADLINE).expect(code::WORLD).expect_named(&[&gone]);
+    assert_eq!((counting.counted(), fs::read(&marker).unwrap()), (RECORDS, run.clone()), "a new run has begun");
+
+    broker().create_topic(&counting.input, PARTITIONS);
+    (0..3).for_each(|_| counting.produce());
+    counting.assert_refused(&["nothing is committed for it", "the topic was made anew", "--fresh"]);
+    assert_eq!(fs::read(&marker).unwrap(), run, "a new run has begun");
+    counting.assert_starts_fresh();
+}
+
+#[test]
+fn one_of_two_input_topics_that_is_gone_or_made_anew_with_more_records_is_refused_by_name() {
+    let mut counting = Counting::new("one-made-anew");
+    let other = broker().topic("one-made-anew-other", PARTITIONS);
+    let mut both = broker().source(&counting.input);
+    both["kafka"]["topics"] = json!([counting.input, other]);
+    counting.job = Job::new("one-made-anew")
+        .source("in", both)
+        .operator(operator("count", "count", "in", json!({ "key": "record" })))
+        .sink("out", &["count"], broker().sink(&counting.counts));
+    counting.produce();
+    broker().produce(&other, &records());
+    counting.to_the_end(&[]);
+    broker().delete_topic(&counting.input);
+    let gone = format!("topic `{}` does not exist", counting.input);
+    counting.folder.run(&counting.job, &["--until-end"], DEADLINE).expect(code::WORLD).expect_named(&[&gone]);
+
+    broker().create_topic(&counting.input, PARTITIONS);
+    (0..3).for_each(|_| counting.produce());
+    counting.assert_refused(&["no offset is committed", &counting.first_partition(), "--fresh"]);
+}
+
+#[test]
+fn rule_16_an_input_topic_that_is_made_anew_under_a_running_job_ends_it_by_name_and_the_next_start_is_refused() {
+    let counting = Counting::new("made-anew-meanwhile");
+    counting.produce();
+    let mut run = counting.start_and_await(RECORDS);
+    wait::until("all input committed", DEADLINE, || {
+        run.assert_running();
+        broker().is_at_end(&counting.job.group(), &counting.input)
+    });
+    broker().recreate(&counting.input, PARTITIONS);
+    run.wait(DEADLINE).expect(code::START_REFUSED).expect_named(&[&format!("topic `{}` partition", counting.input), "is out of range"]);
+    (0..3).for_each(|_| counting.produce());
+    counting.assert_refused(&["nothing is committed for it", "the topic was made anew", "--fresh"]);
+    counting.assert_starts_fresh();
+}
+
 #[test]
 fn a_second_run_on_the_same_state_is_refused_and_names_the_first_ones_pid() {
     let counting = Counting::new("locked");

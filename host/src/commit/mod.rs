@@ -331,7 +331,7 @@ impl Coordinator {
     /// Nothing else in Weir makes an epoch final.
     fn make_final(&mut self, done: InFlight, span: &Span) -> Result<(), Error> {
         let mut written = 0;
-        if done.changed || self.savepoints.is_wanted(done.last) || self.last_commit.is_none_or(|last| clock::since(last) >= RECOMMIT) {
+        if is_due(done.changed, self.savepoints.is_wanted(done.last), self.last_commit.map(clock::since)) {
             let deadline = clock::monotonic() + self.log.patience().unwrap_or(self.delivery_timeout);
             let flush = span.parent().child("flush outputs");
             for producer in self.output_producers() {
@@ -500,8 +500,29 @@ impl Coordinator {
     }
 }
 
+/// Whether an epoch is committed: one that changed nothing only if a savepoint is wanted of it, if this attempt has committed
+/// nothing yet, or if offsets might expire otherwise.
+fn is_due(changed: bool, savepoint: bool, since_last: Option<Duration>) -> bool {
+    changed || savepoint || since_last.is_none_or(|since| since >= RECOMMIT)
+}
+
 impl SplitInfo {
     pub fn offset(&self) -> SplitOffset {
         SplitOffset { topic: self.topic.clone(), partition: self.partition, offset: self.next }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rule_14_an_epoch_that_changed_nothing_is_committed_once_an_hour() {
+        let hour = Duration::from_secs(60 * 60);
+        let idle = |since_last| is_due(false, false, since_last);
+        assert!(!idle(Some(Duration::ZERO)) && !idle(Some(hour - Duration::from_nanos(1))));
+        assert!(idle(Some(hour)) && idle(Some(hour * 2)));
+        assert!(idle(None), "an attempt's first epoch");
+        assert!(is_due(true, false, Some(Duration::ZERO)) && is_due(false, true, Some(Duration::ZERO)));
     }
 }

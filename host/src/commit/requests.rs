@@ -1,7 +1,8 @@
 //! What a user asks of a running job, through files in its state folder: whoever may write there may ask.
 //!
-//! A request is `requests/ID.json`, put in one step; its answer is `requests/ID.answer.json`. A request that no job answers
-//! means nothing to the next one: a job clears the folder when it starts, and answers what is left when it ends.
+//! A request is `requests/ID.json`, put in one step; its answer is `requests/ID.answer.json`. The request lies there until it
+//! is answered: who gives up takes it back. One that no job answers means nothing to the next one: a job clears the folder
+//! when it starts, and answers what is left when it ends.
 
 use crate::checkpoint::{Error, FolderLock, SavepointDocument, Store};
 use crate::clock;
@@ -56,7 +57,10 @@ pub enum AskError {
     #[error("the job ended before it answered")]
     Ended,
     /// No answer came in time.
-    #[error("no answer within {0:?}; the job may still do it. A job that can commit nothing takes no savepoint: look at its log")]
+    #[error(
+        "no answer within {0:?}. The request is withdrawn, but what the job has begun for it may still come to its end. \
+         A job that can commit nothing takes no savepoint: look at its log"
+    )]
     TimedOut(Duration),
     /// The folder.
     #[error(transparent)]
@@ -67,6 +71,8 @@ pub enum AskError {
 pub(crate) struct Requests {
     store: Store,
     looked: Instant,
+    /// Requests that were taken up and may still lie there.
+    taken: Vec<String>,
 }
 
 impl Requests {
@@ -75,7 +81,7 @@ impl Requests {
     /// # Errors
     /// [`Error::Io`].
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        Ok(Self { store: Store::open_folder(&dir.join(FOLDER))?, looked: clock::monotonic() })
+        Ok(Self { store: Store::open_folder(&dir.join(FOLDER))?, looked: clock::monotonic(), taken: Vec::new() })
     }
 
     /// Forgets what an earlier job was asked.
@@ -95,16 +101,39 @@ impl Requests {
             return Ok(None);
         }
         self.looked = clock::monotonic();
-        for id in self.open_ids()? {
-            let name = format!("{id}{REQUEST}");
-            let request = serde_json::from_slice::<Request>(&self.store.read(&name)?);
-            self.store.delete(&name)?;
-            match request {
-                Ok(request) => return Ok(Some((id, request))),
+        let open = self.open_ids()?;
+        self.taken.retain(|taken| open.contains(taken));
+        for id in open {
+            if self.taken.contains(&id) {
+                continue;
+            }
+            let Some(text) = self.read(&id)? else { continue };
+            match serde_json::from_slice(&text) {
+                Ok(request) => {
+                    self.taken.push(id.clone());
+                    return Ok(Some((id, request)));
+                }
                 Err(error) => self.answer(&id, Err(format!("the request cannot be read: {error}")))?,
             }
         }
         Ok(None)
+    }
+
+    /// Whether nobody waits for the answer to a request any more.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn is_withdrawn(&self, id: &str) -> Result<bool, Error> {
+        Ok(self.read(id)?.is_none())
+    }
+
+    /// The text of a request, unless it was withdrawn.
+    fn read(&self, id: &str) -> Result<Option<Vec<u8>>, Error> {
+        match self.store.read(&format!("{id}{REQUEST}")) {
+            Ok(text) => Ok(Some(text)),
+            Err(Error::Absent { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Tells whoever asked what came of it.
@@ -117,6 +146,7 @@ impl Requests {
             Err(reason) => Answer::Failed { reason },
         };
         let text = serde_json::to_vec(&answer).map_err(|source| Error::Encode { what: "answer", source })?;
+        self.store.delete(&format!("{id}{REQUEST}"))?;
         self.store.replace(&format!("{id}{ANSWER}"), &text)
     }
 
@@ -125,11 +155,7 @@ impl Requests {
     /// # Errors
     /// [`Error::Io`].
     pub fn refuse_all(&self) -> Result<(), Error> {
-        for id in self.open_ids()? {
-            self.store.delete(&format!("{id}{REQUEST}"))?;
-            self.answer(&id, Err(AskError::Ended.to_string()))?;
-        }
-        Ok(())
+        self.open_ids()?.iter().try_for_each(|id| self.answer(id, Err(AskError::Ended.to_string())))
     }
 
     fn open_ids(&self) -> Result<Vec<String>, Error> {
@@ -241,6 +267,21 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_is_withdrawn_just_before_it_is_read_is_none_and_one_that_was_taken_up_is_known_as_withdrawn() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut requests = Requests::open(folder.path()).unwrap();
+        assert_eq!(requests.read("withdrawn").unwrap(), None);
+        requests.store.put_if_absent("a.json", b"{\"stop\": true}").unwrap();
+        assert_eq!(next(&mut requests).0, "a");
+        assert!(!requests.is_withdrawn("a").unwrap());
+        requests.store.delete("a.json").unwrap();
+        assert!(requests.is_withdrawn("a").unwrap());
+        requests.store.put_if_absent("b.json", b"{\"stop\": true}").unwrap();
+        assert_eq!(next(&mut requests).0, "b");
+        assert_eq!(requests.taken, ["b"]);
+    }
+
+    #[test]
     fn nobody_is_asked_where_no_job_runs_and_one_that_dies_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         assert!(matches!(ask(folder.path(), &stop(), LONG), Err(AskError::NotRunning { .. })));
@@ -253,6 +294,8 @@ mod tests {
             assert!(matches!(asked.join().unwrap(), Err(AskError::Ended)));
         });
         let _lock = FolderLock::acquire(folder.path()).unwrap();
+        requests.clear().unwrap();
         assert!(matches!(ask(folder.path(), &stop(), Duration::ZERO), Err(AskError::TimedOut(_))));
+        assert_eq!(requests.store.list().unwrap(), [], "what nobody waits for is not left to be done");
     }
 }

@@ -53,8 +53,13 @@ impl Savepoints {
             answer(&self.requests, request, written)?;
             self.writing = None;
         }
-        if self.asked.is_some() {
-            return Ok(false);
+        if let Some(asked) = &self.asked {
+            if !self.requests.is_withdrawn(&asked.request)? {
+                return Ok(false);
+            }
+            // A later end is not to be taken for the one that was asked for, and the run to be closed by it.
+            tracing::warn!("who asked for a savepoint waits no more; none is taken");
+            self.asked = None;
         }
         let Some((id, request)) = self.requests.poll()? else { return Ok(false) };
         match request.savepoint {
@@ -137,4 +142,33 @@ fn answer(requests: &Requests, request: &str, written: Written) -> Result<(), Er
         Err(error) => tracing::warn!(%error, "savepoint not taken"),
     }
     Ok(requests.answer(request, written.map(Some).map_err(|error| error.to_string()))?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_savepoint_whose_asker_gives_up_is_forgotten_and_the_next_request_is_heard() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut savepoints = Savepoints::open(folder.path(), "job", Access::new(BTreeMap::new())).unwrap();
+        let requests = Store::open_folder(&folder.path().join("requests")).unwrap();
+        let stop = AtomicBool::new(false);
+        requests.put_if_absent("a.json", br#"{"savepoint": "/to", "stop": true, "drain": true}"#).unwrap();
+        while !savepoints.poll(&stop).unwrap() {
+            std::thread::yield_now();
+        }
+        assert!(savepoints.is_wanted(true), "of the last epoch");
+        requests.delete("a.json").unwrap();
+        requests.put_if_absent("b.json", br#"{"stop": true}"#).unwrap();
+        while !stop.load(Ordering::Relaxed) {
+            assert!(!savepoints.poll(&stop).unwrap(), "nothing is drained");
+        }
+        assert!(!savepoints.is_wanted(true), "the end that comes takes no savepoint, and so closes nothing");
+        savepoints.ended().unwrap();
+        let left: Vec<_> = requests.list().unwrap().into_iter().map(|listed| listed.name).collect();
+        assert_eq!(left, ["b.answer.json"]);
+    }
 }

@@ -344,7 +344,8 @@ fn open_sources(prepared: &Prepared, world: &World, start: &Start, threads: &[Th
             for (split, (_, position)) in splits {
                 let worker = split % workers;
                 let (Some(thread), Some(of_worker)) = (threads.get(worker), readers.get_mut(worker)) else { continue };
-                let opened = LocalSource::open(spec.connector(), &prepared.settings.base_dir, split as u32, *position, thread.clone());
+                let place = (prepared.settings.base_dir.as_path(), &prepared.stdin);
+                let opened = LocalSource::open(spec.connector(), place, split as u32, *position, thread.clone());
                 let opened = opened.map_err(|source| worker::Error::Source { id: spec.id.clone(), source })?;
                 let reader = Reader::Local { source: Box::new(opened), split: split as u32, ended: false };
                 of_worker.push(SourceReader::new(source, &spec.id, reader));

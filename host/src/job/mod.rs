@@ -18,6 +18,7 @@ use crate::{
     metrics::JobMetrics,
     operator::{Engine, GuestMetrics, Limits, Loaded},
     plan::{ComponentFacts, Plan},
+    source::Stdin,
     trace::Tracer,
     worker,
 };
@@ -121,6 +122,8 @@ pub struct Prepared {
     loaded: Vec<Arc<Loaded>>,
     guest_metrics: Vec<Arc<GuestMetrics>>,
     metrics: Arc<JobMetrics>,
+    /// Read by one attempt after the other.
+    stdin: Stdin,
 }
 
 impl Prepared {
@@ -148,7 +151,8 @@ impl Prepared {
             };
             loaded.iter().zip(&plan.operators).map(register).collect::<Result<_, _>>()
         })?;
-        Ok(Self { job, settings, plan, loaded, guest_metrics, metrics })
+        let stdin = Stdin::new(job.spec.checkpoint.dirty_bytes.as_usize());
+        Ok(Self { job, settings, plan, loaded, guest_metrics, metrics, stdin })
     }
 
     /// The plan.

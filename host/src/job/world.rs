@@ -129,7 +129,9 @@ pub(super) fn look(prepared: &Prepared, budget: &Budget, dir: &Path, past: &Past
                 group: group.clone(),
                 client_id: group.clone(),
                 prefetch_kib: (budget.fetch_kib / queues).max(1024),
-                report_ends: prepared.settings.until_end,
+                // Bounded runs stop there, and any run may be drained: behind the last record the end alone tells of what is
+                // no record, markers of transactions above all (rule 26).
+                report_ends: true,
             };
             Some(Arc::new(Consumer::new(&place.cluster, &settings)?))
         }

@@ -9,7 +9,7 @@ use weir_spec::{BlackholeSink, FileSink, FileSource, SourceConnector};
 use super::*;
 use crate::record::{Origin, RowRef};
 use crate::source::random::Random;
-use crate::source::{Fetched, LocalSource};
+use crate::source::{Fetched, LocalSource, Stdin};
 
 fn batch(values: &[&str]) -> Batch {
     let mut batch = Batch::default();
@@ -178,7 +178,8 @@ fn records_written_as_ndjson_are_read_back_the_same() {
     let sink = LocalSink::open(SinkConnector::File(&spec), folder.path(), Start::New).unwrap();
     sink.write(&written).unwrap();
     let spec = FileSource { path: "records".into(), format: Format::Ndjson };
-    let mut source = LocalSource::open(SourceConnector::File(&spec), folder.path(), 0, 0, std::thread::current()).unwrap();
+    let mut source =
+        LocalSource::open(SourceConnector::File(&spec), (folder.path(), &Stdin::new(0)), 0, 0, std::thread::current()).unwrap();
     let mut read = Batch::default();
     while source.fetch(700, usize::MAX, &mut read).unwrap() != Fetched::End {}
 

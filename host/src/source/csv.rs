@@ -80,6 +80,11 @@ impl Rows {
         self.names.is_none()
     }
 
+    /// Bytes of a row that has come in part.
+    pub(super) fn pending(&self) -> u64 {
+        self.bytes as u64
+    }
+
     /// Reads one row, and appends its record unless it is the header.
     pub(super) fn next_row(&mut self, lines: &mut Lines, split: u32, now: i64, into: &mut Batch) -> Result<NextRow, RowError> {
         if lines.offset() == 0 {

@@ -158,6 +158,8 @@ enum Decoder {
 /// Records from lines, or from rows of CSV.
 pub(super) struct LineReader {
     lines: Lines,
+    /// Offset from which it reads.
+    begin: u64,
     decoder: Decoder,
     split: u32,
 }
@@ -171,12 +173,25 @@ impl LineReader {
             Format::Ndjson => Decoder::Ndjson,
             Format::Csv(csv) => Decoder::Csv(Box::new(header.map_or_else(|| Rows::new(csv), |header| Rows::behind_header(csv, header)))),
         };
-        Self { lines: Lines::new(offset), decoder, split }
+        Self { lines: Lines::new(offset), begin: offset, decoder, split }
     }
 
-    /// Byte offset of the next line.
+    /// Byte offset of the next line: whoever reads on there gets what was not handed out, also where part of a row is at hand.
     pub(super) fn position(&self) -> i64 {
-        self.lines.offset as i64
+        let offset = match &self.decoder {
+            Decoder::Csv(rows) if rows.wants_header() => self.begin,
+            Decoder::Csv(rows) => self.lines.offset - rows.pending(),
+            Decoder::Lines | Decoder::Ndjson => self.lines.offset,
+        };
+        offset as i64
+    }
+
+    /// What has read the header of CSV, once it is read. No more records come after that.
+    pub(super) fn take_header(&mut self) -> Option<Rows> {
+        match std::mem::replace(&mut self.decoder, Decoder::Lines) {
+            Decoder::Csv(rows) if !rows.wants_header() => Some(*rows),
+            Decoder::Csv(_) | Decoder::Lines | Decoder::Ndjson => None,
+        }
     }
 
     /// Appends records until a limit is reached or `refill` has nothing more. `path` names the stream in errors.

@@ -3,8 +3,8 @@
 //! Promises:
 //! - A source appends to the batch it is given and never waits: one that has nothing yet says so, and wakes the thread
 //!   that fetches or tells it when to come again.
-//! - Its position says where to go on after what it handed out. Reopened there, a file or a generator gives the same
-//!   records with the same origins as if it had never stopped. Standard input cannot be read twice.
+//! - Its position says where to go on after what it handed out. Reopened there, it gives the same records with the same
+//!   origins as if it had never stopped: standard input only within a process, which keeps what is not committed.
 //! - It is one split.
 //! - It allocates nothing per record, except for NDJSON with escapes, base64 or headers.
 
@@ -31,7 +31,7 @@ use crate::record::Batch;
 pub use file::FileSource;
 pub use generator::Generator;
 pub use lines::MAX_LINE;
-pub use stdin::StdinSource;
+pub use stdin::{Stdin, StdinSource};
 
 /// Why a local source cannot go on. None of these goes away by asking again.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ pub enum Error {
         /// Bytes read before.
         position: u64,
     },
-    /// A negative position.
+    /// A negative position, or one of standard input that this process has not read or does not keep any more.
     #[error("split {split} cannot begin at position {position}")]
     Position {
         /// Number of the split.
@@ -141,24 +141,31 @@ impl FetchLimits {
 pub enum LocalSource {
     /// A file. Its position is the byte offset of the next line; a record's offset that of its line.
     File(FileSource),
-    /// Standard input. Its position is the bytes used of it since the process began.
+    /// Standard input. Its position is the bytes that the run has used of it; a record's offset counts from where the process
+    /// began.
     Stdin(StdinSource),
     /// Made-up records. Its position is the number of the next one.
     Generator(Generator),
 }
 
 impl LocalSource {
-    /// Opens a source at `position`, which [`LocalSource::position`] gave; 0 is the start. Standard input begins where
-    /// it is, at 0. Paths are relative to `base_dir`, records get `split` in their origins, and `waker` is the thread
-    /// that fetches.
+    /// Opens a source at `position`, which [`LocalSource::position`] gave; 0 is the start. A process that opens standard
+    /// input for the first time begins where that is. Paths are relative to `base_dir`, records get `split` in their
+    /// origins, and `waker` is the thread that fetches.
     ///
     /// # Errors
     /// What cannot be opened, or not there.
-    pub fn open(connector: SourceConnector<'_>, base_dir: &Path, split: u32, position: i64, waker: Thread) -> Result<Self, Error> {
+    pub fn open(
+        connector: SourceConnector<'_>,
+        (base_dir, stdin): (&Path, &Stdin),
+        split: u32,
+        position: i64,
+        waker: Thread,
+    ) -> Result<Self, Error> {
         let start = u64::try_from(position).map_err(|_| Error::Position { split, position })?;
         Ok(match connector {
             SourceConnector::File(file) => Self::File(FileSource::open(&base_dir.join(&file.path), &file.format, split, start)?),
-            SourceConnector::Stdin(stdin) => Self::Stdin(StdinSource::open(&stdin.format, split, waker)?),
+            SourceConnector::Stdin(spec) => Self::Stdin(stdin.open(&spec.format, split, position, waker)?),
             SourceConnector::Generator(generator) => Self::Generator(Generator::new(generator, split, start)),
             SourceConnector::Kafka(_) => return Err(Error::NotLocal { split }),
         })
@@ -186,6 +193,29 @@ impl LocalSource {
             Self::File(file) => file.position(),
             Self::Stdin(stdin) => stdin.position(),
             Self::Generator(generator) => generator.position(),
+        }
+    }
+
+    /// Ends an epoch after what was fetched.
+    pub fn end_epoch(&mut self) {
+        if let Self::Stdin(stdin) = self {
+            stdin.end_epoch();
+        }
+    }
+
+    /// The epochs that have ended are committed: nobody goes back behind them.
+    pub fn committed(&self) {
+        if let Self::Stdin(stdin) = self {
+            stdin.committed();
+        }
+    }
+
+    /// Bytes that are kept of the running epoch.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Stdin(stdin) => usize::try_from(stdin.epoch_bytes()).unwrap_or(usize::MAX),
+            Self::File(_) | Self::Generator(_) => 0,
         }
     }
 

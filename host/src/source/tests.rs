@@ -5,6 +5,7 @@ use std::io::{PipeWriter, Write};
 use std::thread;
 use std::time::Instant;
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use weir_spec::{Format, KafkaSource, StartPosition};
 
 use super::*;
@@ -12,7 +13,7 @@ use crate::clock;
 
 fn open(folder: &Path, name: &str, format: Format, position: i64) -> Result<LocalSource, Error> {
     let spec = weir_spec::FileSource { path: name.into(), format };
-    LocalSource::open(SourceConnector::File(&spec), folder, 4, position, thread::current())
+    LocalSource::open(SourceConnector::File(&spec), (folder, &Stdin::new(0)), 4, position, thread::current())
 }
 
 fn file(content: &[u8]) -> tempfile::TempDir {
@@ -102,7 +103,7 @@ fn what_cannot_be_read_from_there_is_refused_by_name() {
         on_offset_out_of_range: weir_spec::OnOffsetOutOfRange::Fail,
         properties: weir_spec::Properties::default(),
     };
-    let opened = LocalSource::open(SourceConnector::Kafka(&kafka), folder.path(), 4, 0, thread::current());
+    let opened = LocalSource::open(SourceConnector::Kafka(&kafka), (folder.path(), &Stdin::new(0)), 4, 0, thread::current());
     assert!(matches!(opened, Err(Error::NotLocal { split: 4 })));
 }
 
@@ -132,9 +133,19 @@ fn a_line_that_is_no_envelope_is_named_by_file_line_and_offset_also_after_a_resu
     }
 }
 
-fn piped(format: Format) -> (PipeWriter, LocalSource) {
+/// Room for all that a test writes.
+const ROOM: usize = 64 << 20;
+
+fn source(stdin: &Stdin, format: &Format, position: i64) -> LocalSource {
+    LocalSource::Stdin(stdin.source(format, 4, position, thread::current()).unwrap())
+}
+
+fn piped(format: Format) -> (PipeWriter, Stdin, LocalSource) {
     let (reader, writer) = std::io::pipe().unwrap();
-    (writer, LocalSource::Stdin(StdinSource::spawn(reader, &format, 4, thread::current()).unwrap()))
+    let stdin = Stdin::new(ROOM);
+    stdin.pump(reader).unwrap();
+    let source = source(&stdin, &format, 0);
+    (writer, stdin, source)
 }
 
 /// Fetches as a worker does: waits for the waker when there is nothing.
@@ -151,7 +162,7 @@ fn fetch_waiting(source: &mut LocalSource, into: &mut Batch) -> Result<Fetched, 
 
 #[test]
 fn standard_input_is_idle_until_a_line_is_whole_and_wakes_who_waits() {
-    let (mut writer, mut source) = piped(Format::Lines);
+    let (mut writer, _stdin, mut source) = piped(Format::Lines);
     let mut batch = Batch::default();
     assert_eq!(source.fetch(10, usize::MAX, &mut batch).unwrap(), Fetched::Idle);
     writer.write_all(b"one\ntw").unwrap();
@@ -169,7 +180,7 @@ fn standard_input_is_idle_until_a_line_is_whole_and_wakes_who_waits() {
 
 #[test]
 fn more_input_than_is_read_ahead_arrives_whole_and_in_order() {
-    let (mut writer, mut source) = piped(Format::Lines);
+    let (mut writer, _stdin, mut source) = piped(Format::Lines);
     let writing = thread::Builder::new().spawn(move || (0..300_000).try_for_each(|n| writeln!(writer, "line {n}"))).unwrap();
     let mut batch = Batch::default();
     while fetch_waiting(&mut source, &mut batch).unwrap() != Fetched::End {}
@@ -188,9 +199,14 @@ fn input_that_fails_or_is_no_record_is_an_error_and_not_an_end() {
             Ok(bytes.len())
         }
     }
-    let open = |bytes, format| LocalSource::Stdin(StdinSource::spawn(Failing(Some(bytes)), &format, 0, thread::current()).unwrap());
+    let open = |bytes, format| {
+        let stdin = Stdin::new(ROOM);
+        stdin.pump(Failing(Some(bytes))).unwrap();
+        let source = source(&stdin, &format, 0);
+        (stdin, source)
+    };
     let mut batch = Batch::default();
-    let mut source = open(b"one\n", Format::Lines);
+    let (_stdin, mut source) = open(b"one\n", Format::Lines);
     let error = loop {
         match fetch_waiting(&mut source, &mut batch) {
             Ok(fetched) => assert_eq!(fetched, Fetched::Records(1)),
@@ -198,6 +214,112 @@ fn input_that_fails_or_is_no_record_is_an_error_and_not_an_end() {
         }
     };
     assert!(matches!(&error, Error::Read { path, source } if path == "standard input" && source.to_string() == "unplugged"));
-    let error = fetch_waiting(&mut open(b"{}\noops\n", Format::Ndjson), &mut batch).unwrap_err();
+    let (_stdin, mut source) = open(b"{}\noops\n", Format::Ndjson);
+    let error = fetch_waiting(&mut source, &mut batch).unwrap_err();
     assert!(matches!(error, Error::Record { line: 2, offset: 3, .. }), "{error}");
+}
+
+/// Input that comes when a test gives it.
+struct Stepped(Receiver<&'static [u8]>);
+
+impl io::Read for Stepped {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let given = self.0.iter().find(|given| !given.is_empty()).unwrap_or_default();
+        into[..given.len()].copy_from_slice(given);
+        Ok(given.len())
+    }
+}
+
+fn stepped(room: usize) -> (Sender<&'static [u8]>, Stdin) {
+    let (sender, receiver) = bounded(0);
+    let stdin = Stdin::new(room);
+    stdin.pump(Stepped(receiver)).unwrap();
+    (sender, stdin)
+}
+
+/// Gives bytes. With the second message they have been taken in: the input is asked for more.
+fn give(to: &Sender<&'static [u8]>, bytes: &'static [u8]) {
+    to.send(bytes).unwrap();
+    to.send(b"").unwrap();
+}
+
+/// Fetches all that is there.
+fn fetch_all(source: &mut LocalSource) -> Vec<(i64, String)> {
+    let mut batch = Batch::default();
+    while source.fetch(1, usize::MAX, &mut batch).unwrap() != Fetched::Idle {}
+    values(&batch)
+}
+
+#[test]
+fn rule_12_standard_input_that_is_not_committed_is_read_again_by_the_next_attempt() {
+    let (input, stdin) = stepped(ROOM);
+    let mut first = source(&stdin, &Format::Ndjson, 0);
+    give(&input, b"{\"value\":\"1\"}\n{\"value\":\"2\"}\n{\"val");
+    assert_eq!(fetch_all(&mut first), owned(&[(0, "1"), (14, "2")]));
+    first.end_epoch();
+    let committed = first.position();
+    first.committed();
+    // An epoch that is never committed, and half a line.
+    give(&input, b"ue\":\"3\"}\n{\"val");
+    assert_eq!(fetch_all(&mut first), owned(&[(28, "3")]));
+    first.end_epoch();
+    drop(first);
+    for _ in 0..2 {
+        let mut again = source(&stdin, &Format::Ndjson, committed);
+        assert_eq!(fetch_all(&mut again), owned(&[(28, "3")]));
+    }
+    give(&input, b"ue\":\"4\"}\n{}\noops\n");
+    let mut unheard = source(&stdin, &Format::Ndjson, committed);
+    assert_eq!(unheard.fetch(3, usize::MAX, &mut Batch::default()).unwrap(), Fetched::Records(3));
+    let position = unheard.position();
+    drop(unheard);
+    // Committed, although its worker has not heard of that.
+    let error = source(&stdin, &Format::Ndjson, position).fetch(1, usize::MAX, &mut Batch::default()).unwrap_err();
+    assert!(matches!(error, Error::Record { line: 6, offset: 59, .. }), "{error}");
+    for gone in [committed, position + 1_000] {
+        let refused = stdin.source(&Format::Ndjson, 4, gone, thread::current()).err().unwrap();
+        assert!(matches!(refused, Error::Position { split: 4, position } if position == gone), "{refused}");
+    }
+}
+
+#[test]
+fn an_attempt_reads_csv_on_from_wherever_a_row_was_cut() {
+    const TEXT: &[u8] = "\u{feff}a,b\r\n1,\"x\ny\"\n2,é\n3,\n".as_bytes();
+    let format = Format::Csv(weir_spec::CsvFormat::default());
+    let folder = file(TEXT);
+    let mut whole = Batch::default();
+    open(folder.path(), "in", format.clone(), 0).unwrap().fetch(10, usize::MAX, &mut whole).unwrap();
+    assert_eq!(whole.len(), 3);
+    for (cut, heard) in (1..TEXT.len()).flat_map(|cut| [(cut, false), (cut, true)]) {
+        let (input, stdin) = stepped(ROOM);
+        let (begin, rest) = TEXT.split_at(cut);
+        let mut first = source(&stdin, &format, 0);
+        give(&input, begin);
+        let mut read = fetch_all(&mut first);
+        first.end_epoch();
+        let committed = first.position();
+        if heard {
+            first.committed();
+        }
+        drop(first);
+        give(&input, rest);
+        read.extend(fetch_all(&mut source(&stdin, &format, committed)));
+        assert_eq!(read, values(&whole), "cut at {cut}");
+    }
+}
+
+#[test]
+fn an_epoch_takes_so_much_of_standard_input_and_a_process_goes_on_counting_where_the_run_was() {
+    let (input, stdin) = stepped(8);
+    let mut first = source(&stdin, &Format::Lines, 1_000);
+    give(&input, b"one.\ntwo.\nsix.\n");
+    assert_eq!((first.position(), first.kept_bytes()), (1_000, 0));
+    assert_eq!(fetch_all(&mut first), owned(&[(0, "one."), (5, "two.")]));
+    assert_eq!((first.position(), first.kept_bytes()), (1_010, 10));
+    first.end_epoch();
+    assert_eq!(first.kept_bytes(), 0);
+    assert_eq!(fetch_all(&mut first), owned(&[(10, "six.")]));
+    drop(first);
+    let mut second = source(&stdin, &Format::Lines, 1_005);
+    assert_eq!(fetch_all(&mut second), owned(&[(5, "two."), (10, "six.")]));
 }

@@ -301,6 +301,7 @@ impl Worker {
                     if let Some(state) = &mut self.flow.state {
                         state.committed(epoch)?;
                     }
+                    self.sources.iter().for_each(SourceReader::committed);
                 }
                 Command::EndAt(ends) => self.sources.iter_mut().for_each(|source| source.end_at(&ends)),
                 Command::Release => self.flow.output.release()?,
@@ -390,7 +391,7 @@ impl Worker {
         let Some(state) = &mut self.flow.state else { return Err(Error::Stopped) };
         let delta = state.freeze(epoch)?;
         self.shared.dirty_bytes.fetch_sub(std::mem::take(&mut self.dirty), Ordering::Relaxed);
-        let positions = self.sources.iter().flat_map(SourceReader::positions).collect();
+        let positions = self.sources.iter_mut().flat_map(SourceReader::end_epoch).collect();
         self.events.send(Event::Frozen { worker: self.index, epoch, delta, positions }).map_err(|_| Error::Stopped)
     }
 
@@ -430,7 +431,7 @@ impl Worker {
         self.flow.output.time().busy(clock::since(start).saturating_sub(waited));
         self.turns += 1;
         let Some(state) = &self.flow.state else { return };
-        let dirty = state.dirty_bytes();
+        let dirty = state.dirty_bytes() + self.sources.iter().map(SourceReader::kept_bytes).sum::<usize>();
         if dirty > self.dirty {
             self.shared.dirty_bytes.fetch_add(dirty - self.dirty, Ordering::Relaxed);
             self.dirty = dirty;

@@ -87,11 +87,29 @@ impl SourceReader {
         }
     }
 
-    /// Per split the position to go on from.
-    pub fn positions(&self) -> Vec<(u32, i64)> {
-        match &self.reader {
+    /// Ends an epoch: per split the position to go on from.
+    pub fn end_epoch(&mut self) -> Vec<(u32, i64)> {
+        match &mut self.reader {
             Reader::Kafka { next, .. } => next.iter().map(|(split, next)| (*split, *next)).collect(),
-            Reader::Local { source, split, .. } => vec![(*split, source.position())],
+            Reader::Local { source, split, .. } => {
+                source.end_epoch();
+                vec![(*split, source.position())]
+            }
+        }
+    }
+
+    /// The epochs that have ended are committed.
+    pub fn committed(&self) {
+        if let Reader::Local { source, .. } = &self.reader {
+            source.committed();
+        }
+    }
+
+    /// Bytes that the source keeps until the running epoch is committed.
+    pub fn kept_bytes(&self) -> usize {
+        match &self.reader {
+            Reader::Local { source, .. } => source.kept_bytes(),
+            Reader::Kafka { .. } => 0,
         }
     }
 
