@@ -107,7 +107,7 @@ fn default_shards() -> u32 {
 pub struct Checkpoint {
     /// The longest an epoch lasts: state and source positions are committed this often. At least 10ms.
     pub interval: Duration,
-    /// An epoch ends early when this much changed state has gathered.
+    /// An epoch ends early when this much changed state, or of standard input, has gathered.
     pub dirty_bytes: ByteSize,
     /// A broker aborts a transaction that is open for longer, so an epoch and its commit have to be over within it; from
     /// 1s to 15m, which is what brokers allow by default. After a crash it is also how long readers of committed records

@@ -3,12 +3,15 @@
 
 Each patch beside this file changes the host only. Above its diff it says what it breaks and what is to notice:
 
-  Kills: ...   a run of weir-faults with these kills: the oracle finds something, or weir refuses or stops by name
-  Tests: ...   a file of tests/tests, and a test in it
-  Units: ...   unit tests of the host
+  Kills: ...     a run of weir-faults with these kills: the oracle finds something lost, repeated, reordered or wrong, or
+                 weir ends by itself with an error that has the text of
+  Refusal: ...
+  Tests: ...     a file of tests/tests, and a test in it, which fails with a text like
+  Says: ...
+  Units: ...     unit tests of the host
 
-They are tried in this order until one notices. The unchanged copy has to pass them all. A patch that does not apply or
-does not build is an error. Arguments: names of patches; then nothing is written.
+They are tried in the order Kills, Tests, Units until one notices. The unchanged copy has to pass them all. A patch that
+does not apply or does not build is an error. Arguments: names of patches; then nothing is written.
 """
 
 import json
@@ -31,9 +34,9 @@ PROFILE = [f"--config=profile.dev.package.{name}.opt-level={level}" for name, le
 TESTS = ["faults", "broker_faults"]
 PATIENCE = 600
 SEED = "5"
-FOUND = re.compile(r'"(lost|duplicated|reordered|state_mismatch|unfinished)": ([1-9]\d*)')
-# How the driver reports a weir that ended by itself, and what weir said then.
-ENDED = re.compile(r"exit status: ([1-6])\b")
+FOUND = re.compile(r'"(lost|duplicated|reordered|state_mismatch)": ([1-9]\d*)')
+UNFINISHED = re.compile(r'"unfinished": [1-9]')
+# What weir said when it ended by itself.
 SAID = re.compile(r"^error: (.*)$", re.MULTILINE)
 
 
@@ -100,7 +103,7 @@ def build():
     cargo("build", "--features", "weir/failpoints", "--bin", "weir")
 
 
-def noticed_by_kills(kills):
+def noticed_by_kills(kills, refusal):
     with tempfile.TemporaryDirectory() as kept:
         command = [SABOTAGE / "debug" / "weir-faults", "--seed", SEED, "--kept", kept, *kills.split()]
         ran = run(command)
@@ -109,32 +112,43 @@ def noticed_by_kills(kills):
     found = FOUND.findall(ran.stdout)
     if found:
         return "oracle: " + ", ".join(sorted({f"{what} {count}" for what, count in found}))
-    ended, said = ENDED.search(ran.stdout), SAID.search(ran.stdout)
-    if ended and said:
-        return f"refusal: {said.group(1)}"
+    said = next((said for said in SAID.findall(ran.stdout) if refusal and refusal in said), None)
+    if said:
+        return f"refusal: {said}"
+    if UNFINISHED.search(ran.stdout):
+        return None
     sys.exit(f"sabotage: the kill run failed, and not by what it is to find:\n{ran.stdout[-4000:]}")
 
 
-def noticed_by(program, what, names):
+def noticed_by(program, what, names, says=""):
     ran = run([program, *names.split()])
     if "running 0 tests" in ran.stdout:
         sys.exit(f"sabotage: there is no test {names}")
     failed = re.findall(r"^test (\S+) \.\.\. FAILED$", ran.stdout, re.MULTILINE)
-    return f"{what}: {', '.join(failed)}" if failed else None
+    if not failed:
+        return None
+    said = re.search(f".*({says}).*", ran.stdout)
+    if not said:
+        sys.exit(f"sabotage: {', '.join(failed)} failed, and not by {says!r}:\n{ran.stdout[-4000:]}")
+    return f"{what}: {', '.join(failed)}" + (f": {said.group(0)}" if says else "")
 
 
-def noticed(kind, what):
+def noticed(kind, what, expected):
     if kind == "Kills":
-        return noticed_by_kills(what)
+        return noticed_by_kills(what, expected.get("Refusal"))
     if kind == "Tests":
         file, name = what.split()
-        return noticed_by(SABOTAGE / "debug" / "deps" / file, "test", name)
+        return noticed_by(SABOTAGE / "debug" / "deps" / file, "test", name, expected["Says"])
     unit = executable(cargo("test", "--no-run", "--lib"), "weir_host")
     return noticed_by(unit, "unit test", what)
 
 
+def lines(patch, kinds):
+    return re.findall(rf"^({kinds}): (.*)$", patch.read_text(), re.MULTILINE)
+
+
 def selections(patch):
-    return re.findall(r"^(Kills|Tests|Units): (.*)$", patch.read_text(), re.MULTILINE)
+    return lines(patch, "Kills|Tests|Units")
 
 
 def main():
@@ -146,13 +160,14 @@ def main():
     build()
     for kind, what in sorted({selection for patch in chosen for selection in selections(patch)}):
         print(f"clean tree, {kind}: {what}", flush=True)
-        if by := noticed(kind, what):
+        if by := noticed(kind, what, {"Says": ""}):
             sys.exit(f"sabotage: the clean tree fails {kind}: {what}: {by}")
     results = []
     for patch in chosen:
         apply(patch)
         build()
-        by = next(filter(None, (noticed(kind, what) for kind, what in selections(patch))), None)
+        expected = dict(lines(patch, "Refusal|Says"))
+        by = next(filter(None, (noticed(kind, what, expected) for kind, what in selections(patch))), None)
         apply("-R", patch)
         results.append({"name": patch.stem, "caught": by is not None, "by": by or "nothing"})
         print(f"{patch.stem}: {'caught' if by else 'NOT CAUGHT'} by {results[-1]['by']}", flush=True)

@@ -89,15 +89,6 @@ impl Folder {
         }
     }
 
-    /// Copies the state of a job from another folder, as a shared store would show it.
-    #[track_caller]
-    pub fn take_state(&self, from: &Self, job: &Job) {
-        let (source, target) = (from.path(job.state_folder()), self.path(job.state_folder()));
-        fs::create_dir_all(target.parent().expect("a folder in the job's")).expect("the folder of states");
-        let status = Command::new("cp").args(["-r"]).args([source, target]).status();
-        assert!(status.expect("cp runs").success(), "the state could not be copied");
-    }
-
     /// Starts `weir run` on the job with these further arguments.
     ///
     /// # Panics

@@ -23,7 +23,7 @@ pub struct ConsumerSettings {
     pub client_id: String,
     /// Memory for records fetched ahead, in KiB for each worker queue.
     pub prefetch_kib: u32,
-    /// Whether queues report partition ends: for bounded runs.
+    /// Whether queues report that a partition's end is reached, also where the last offsets are no records.
     pub report_ends: bool,
 }
 

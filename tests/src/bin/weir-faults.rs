@@ -33,7 +33,7 @@ struct Cli {
     /// Only this case, by its number, even if it is done already
     #[arg(long)]
     case: Option<u64>,
-    /// One case of just these kills: `random`, `take-over`, names of failpoints
+    /// One case of just these kills: `random`, `take-over`, `flip`, names of failpoints
     kills: Vec<String>,
     /// Where finished cases are kept; those found there are not run again
     #[arg(long)]
@@ -73,7 +73,19 @@ fn main() -> ExitCode {
         fs::write(file, format!("{results:#}\n")).expect("the file of results");
     }
     let sound = FINDINGS.iter().all(|what| totals[what] == 0);
-    if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let whole = !cli.kills.is_empty() || cli.case.is_some() || is_whole(&cli, &totals);
+    if sound && whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Whether each kill that was asked for is among the results.
+fn is_whole(cli: &Cli, totals: &Value) -> bool {
+    let each = |point: &str| cli.each == 0 || totals["failpoints"][point] == cli.each;
+    let missing: Vec<&str> = POINTS.into_iter().filter(|point| !each(point)).collect();
+    let random = totals["random_kills"] == cli.random;
+    if !random || !missing.is_empty() {
+        println!("not all kills are among the results: random ones {random}, missing at {missing:?}");
+    }
+    random && missing.is_empty()
 }
 
 /// Random kills in portions, then a case for each failpoint.
@@ -96,7 +108,7 @@ fn run(cli: &Cli, number: u64, kills: &[Kill], kept: &Path) -> Value {
     let (phases, points, found) = (&report.phases, &report.points, &report.findings);
     let result = json!({
         "random_kills": phases.values().sum::<u64>(), "phases": phases, "failpoint_kills": points.values().sum::<u64>(),
-        "failpoints": points, "take_overs": report.take_overs, "records": report.sent, "lost": found.lost.len(), "duplicated": found.duplicated.len(),
+        "failpoints": points, "take_overs": report.take_overs, "refused": report.refused, "records": report.sent, "lost": found.lost.len(), "duplicated": found.duplicated.len(),
         "reordered": found.reordered.len(), "state_mismatch": found.state_mismatch.len(), "unfinished": found.unfinished.len(),
     });
     fs::write(kept, result.to_string()).expect("the file of a case");

@@ -43,14 +43,18 @@ pub enum Kill {
     At(&'static str),
     /// Fenced by another process that takes the job over while it runs, and is then killed at some moment.
     TakeOver,
+    /// Refused, because a bit of a checkpoint is flipped, which is flipped back then. Should the job begin with it, it is
+    /// killed at some moment.
+    Flip,
 }
 
 impl Kill {
-    /// The kill of a name: `random`, `take-over`, or that of a failpoint.
+    /// The kill of a name: `random`, `take-over`, `flip`, or that of a failpoint.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "random" => Some(Self::Random),
             "take-over" => Some(Self::TakeOver),
+            "flip" => Some(Self::Flip),
             _ => POINTS.into_iter().find(|point| *point == name).map(Self::At),
         }
     }
@@ -65,6 +69,8 @@ pub struct Report {
     pub points: BTreeMap<&'static str, u64>,
     /// How many times another process has taken the job over.
     pub take_overs: u64,
+    /// How many starts with a flipped bit were refused.
+    pub refused: u64,
     /// Records of the input.
     pub sent: u64,
     /// What the oracle says.
@@ -82,8 +88,8 @@ pub fn run(name: &str, broker: &Broker, seed: u64, kills: &[Kill]) -> Report {
     let load = broker.load_of(&workload.input, inputs(seed).map(|input| (input.key(), input.value())), KEYS, PER_SECOND);
     let mut random = Random::new(!seed);
     let (mut report, mut unsure, mut earlier) = (Report::default(), None, vec![]);
-    if let Some(Kill::At(_)) = kills.first() {
-        // There has to be something to restore, to merge, to spill.
+    if matches!(kills.first(), Some(Kill::At(_))) || seed % 2 == 1 {
+        // There has to be something to restore, to merge, to spill. The other series begin with nothing.
         wait::until("a record of each key in the input", DEADLINE, || load.delivered() >= KEYS);
         folder.run(&workload.job, &["--until-end"], DEADLINE).expect(code::OK);
     }
@@ -112,6 +118,13 @@ pub fn run(name: &str, broker: &Broker, seed: u64, kills: &[Kill]) -> Report {
                 earlier.push(std::mem::replace(&mut folder, twin));
                 ended
             }
+            Kill::Flip => match with_flipped_bit(&folder, &workload, &mut random) {
+                Ok(refused) => {
+                    report.refused += 1;
+                    refused
+                }
+                Err(begun) => kill_within(begun, random.below(2_500)),
+            },
             Kill::At(point) => {
                 if *point == "restore" {
                     // Else RocksDB is only brought up, which passes the point too seldom.
@@ -148,6 +161,34 @@ fn has_started(stderr: &str) -> bool {
 fn kill_within(mut run: Run, millis: u64) -> Outcome {
     run.ended_within(Duration::from_millis(millis));
     run.kill_9()
+}
+
+/// Starts the job with a flipped bit in the largest object of its store, and without RocksDB, which would spare it the
+/// object. Either it is refused by the object's name, and the object is whole again, or it has begun.
+#[track_caller]
+fn with_flipped_bit(folder: &Folder, workload: &Workload<'_>, random: &mut Random) -> Result<Outcome, Run> {
+    folder.wipe_rocksdb(&workload.job);
+    let store = folder.path(workload.job.state_folder()).join("checkpoints");
+    let bytes = |name: &String| fs::metadata(store.join(name)).map_or(0, |about| about.len());
+    let largest = objects(folder, workload).into_iter().filter(|name| name.ends_with(".ckpt")).max_by_key(bytes);
+    let name = largest.expect("a checkpoint");
+    let whole = fs::read(store.join(&name)).expect("an object of the store");
+    let mut flipped = whole.clone();
+    // Of its data, which comes first.
+    flipped[random.below(whole.len() as u64 / 2) as usize] ^= 1 << random.below(8);
+    fs::write(store.join(&name), flipped).expect("an object that can be written");
+    let mut run = folder.start(&workload.job, &[]);
+    let mut ended = false;
+    wait::until("a start or a refusal", DEADLINE, || {
+        ended = run.ended_within(Duration::ZERO).is_some();
+        ended || run.stderr().contains("state restored")
+    });
+    if !ended {
+        return Err(run);
+    }
+    let refused = run.wait(DEADLINE).expect(code::START_REFUSED).expect_named(&[&name]);
+    fs::write(store.join(&name), whole).expect("an object that can be written");
+    Ok(refused)
 }
 
 /// Starts the build with failpoints and waits until it has ended itself there.
