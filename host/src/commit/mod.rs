@@ -45,6 +45,8 @@ use std::{
 const TICK: Duration = Duration::from_millis(20);
 /// An idle job commits again after this, so that its offsets do not expire (rule 14).
 const RECOMMIT: Duration = Duration::from_secs(3600);
+/// An epoch that nothing changed, this long after the start, tells that the job waits for records and can do its work.
+const QUIET: Duration = Duration::from_secs(10);
 /// How often all that lies in the store is looked through for garbage.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// How often the lag is measured.
@@ -183,7 +185,10 @@ pub(crate) struct Coordinator {
     pub holds_first: bool,
     /// The epoch that [`Coordinator::begin`] has begun.
     pub first: Option<InFlight>,
-    /// Whether this attempt has committed something that it has read.
+    /// When this attempt began.
+    pub began: Instant,
+    /// Whether this attempt has committed something that it has read, or found nothing to read for long. Its first commit,
+    /// which may be of nothing, is no progress.
     pub has_progressed: bool,
     /// The newest commits that were sent, whatever came of them.
     pub attempted: Vec<CommitMetadata>,
@@ -213,7 +218,7 @@ impl Coordinator {
     }
 
     /// Aborts what a failed attempt has left open, once its workers have ended. The newest commits that were sent, and
-    /// whether something was committed that was read.
+    /// whether there was progress.
     pub fn end(mut self) -> (Vec<CommitMetadata>, bool) {
         self.log.abandon();
         (self.attempted, self.has_progressed)
@@ -374,10 +379,10 @@ impl Coordinator {
             self.files.committed(own, &mut self.names, listed.as_deref())?;
             written = bytes.len();
             self.last_commit = Some(clock::monotonic());
-            self.has_progressed |= done.changed;
         } else {
             self.release_outputs(done.last);
         }
+        self.has_progressed |= done.changed || clock::since(self.began) >= QUIET;
         self.workers.iter().for_each(|w| w.tell(Command::Committed(done.epoch)));
         self.metrics.committed(done.epoch, written, clock::since(done.started));
         Ok(())

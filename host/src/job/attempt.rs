@@ -112,6 +112,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
         last_sweep: None,
         holds_first: sinks.has_unknown,
         first: None,
+        began: clock::monotonic(),
         has_progressed: false,
         attempted: Vec::new(),
         trace: Default::default(),

@@ -321,7 +321,6 @@ fn attempts(prepared: &Prepared, waiting: &mut Waiting<'_>, dir: &Path) -> Resul
     let give_up_after = prepared.job.spec.runtime.give_up_after.as_std();
     let mut past = past::Past::new(prepared.settings.fresh);
     loop {
-        let began = clock::monotonic();
         let outcome = attempt::attempt(prepared, control, dir, &mut past);
         let had_begun = prepared.metrics.snapshot().ready;
         prepared.metrics.set_ready(false);
@@ -331,8 +330,7 @@ fn attempts(prepared: &Prepared, waiting: &mut Waiting<'_>, dir: &Path) -> Resul
             Err(error) => error,
         };
         prepared.metrics.error(error.kind());
-        // The first commit, which is made of nothing too, is no progress; to have waited for records for long is.
-        if past.take_progressed() || (had_begun && clock::since(began) >= give_up_after) {
+        if past.take_progressed() {
             (pause, failing_since) = (RESTART_FIRST, clock::monotonic());
         }
         past.distrusts_disk |= error.is_damaged_disk();

@@ -21,7 +21,7 @@ pub(super) struct Past {
     pub fresh: bool,
     /// RocksDB has shown damage: it is loaded anew.
     pub distrusts_disk: bool,
-    /// Something that was read was committed since this was last asked for.
+    /// There was progress since this was last asked for.
     progressed: bool,
     /// A partition that every commit of the job names.
     place: Option<(String, i32)>,
@@ -47,13 +47,13 @@ impl Past {
         self.commits.drain(..self.commits.len().saturating_sub(KEPT));
     }
 
-    /// An attempt has ended that sent these commits; whether it committed something that it had read.
+    /// An attempt has ended that sent these commits, and whether there was progress in it.
     pub fn ended(&mut self, (commits, progressed): (Vec<CommitMetadata>, bool)) {
         self.remember(commits);
         self.progressed |= progressed;
     }
 
-    /// Whether something that was read was committed since this was last asked for.
+    /// Whether there was progress since this was last asked for.
     pub fn take_progressed(&mut self) -> bool {
         std::mem::take(&mut self.progressed)
     }
