@@ -88,7 +88,7 @@ pub fn run(name: &str, broker: &Broker, seed: u64, kills: &[Kill]) -> Report {
     let load = broker.load_of(&workload.input, inputs(seed).map(|input| (input.key(), input.value())), KEYS, PER_SECOND);
     let mut random = Random::new(!seed);
     let (mut report, mut unsure, mut earlier) = (Report::default(), None, vec![]);
-    if matches!(kills.first(), Some(Kill::At(_))) || seed % 2 == 1 {
+    if matches!(kills.first(), Some(Kill::At(_))) || kills.contains(&Kill::Flip) || seed % 2 == 1 {
         // There has to be something to restore, to merge, to spill. The other series begin with nothing.
         wait::until("a record of each key in the input", DEADLINE, || load.delivered() >= KEYS);
         folder.run(&workload.job, &["--until-end"], DEADLINE).expect(code::OK);
