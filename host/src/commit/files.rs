@@ -104,11 +104,8 @@ impl Files {
         referenced.insert(own.name.clone());
         self.unneeded.extend(self.referenced.difference(&referenced).cloned());
         self.referenced = referenced;
-        match self.store.collect(&self.unneeded) {
-            Ok(()) => self.unneeded.clear(),
-            // They lie there until a later commit, and at the longest until a start finds them an hour old.
-            Err(error @ checkpoint::Error::Remote { .. }) => tracing::warn!(%error, files = self.unneeded.len(), "garbage is left"),
-            Err(error) => return Err(error.into()),
+        if self.collect(&self.unneeded)? {
+            self.unneeded.clear();
         }
         if let Some(listed) = listed {
             self.sweep(listed, &own.name)?;
@@ -125,13 +122,21 @@ impl Files {
     fn sweep(&self, listed: &[Listed], own: &str) -> Result<(), Error> {
         let Some(now) = listed.iter().find(|listed| listed.name == own).map(|listed| listed.modified) else { return Ok(()) };
         let garbage = checkpoint::garbage(listed, &self.referenced, now, GARBAGE_AGE);
-        match self.store.collect(&garbage) {
-            Ok(()) => {}
-            Err(error @ checkpoint::Error::Remote { .. }) => tracing::warn!(%error, files = garbage.len(), "garbage is left"),
-            Err(error) => return Err(error.into()),
-        }
+        self.collect(&garbage)?;
         // What is being merged is not listed yet.
         if self.merging.is_empty() { Ok(self.store.tidy(listed)?) } else { Ok(()) }
+    }
+
+    /// False where a remote store did not take them: they lie there until a later commit, or until they are swept.
+    fn collect(&self, garbage: &[String]) -> Result<bool, Error> {
+        match self.store.collect(garbage) {
+            Ok(()) => Ok(true),
+            Err(error @ checkpoint::Error::Remote { .. }) => {
+                tracing::warn!(%error, files = garbage.len(), "garbage is left");
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn merge_if_due(&mut self, names: &mut Names) -> Result<(), Error> {

@@ -52,31 +52,29 @@ pub(super) fn restore(
         register(prepared, numbers, &mut states).map(|()| states)
     };
     let mut states = empty()?;
-    let Some(checkpoint) = &start.checkpoint else { return Ok((states, disk)) };
-    let (epoch, mark) = (checkpoint.manifest.epoch, disk.as_ref().map_or(0, |disk| disk.mark()));
-    if let Some(disk) = disk.as_ref().filter(|_| mark > 0) {
+    // Without a keyed operator there is no state.
+    let (Some(checkpoint), Some(disk)) = (&start.checkpoint, &disk) else { return Ok((states, disk)) };
+    let (epoch, mark) = (checkpoint.manifest.epoch, disk.mark());
+    if mark > 0 {
         commit::bring_up(disk, store, checkpoint)?;
         tracing::info!(from = mark, to = epoch, ms = clock::since(began).as_millis(), "state restored: RocksDB is brought up");
         return Ok((states, Some(disk.clone())));
     }
-    let loaded = match &disk {
-        Some(_) if size > budget.state as u64 => Err(Unloaded::TooLarge),
-        _ => load(store, &files, epoch, &mut states, budget.state),
-    };
-    let live = match (loaded, &disk) {
-        (Ok(live), _) => live,
-        (Err(Unloaded::TooLarge), Some(disk)) => {
+    let fits = size <= budget.state as u64;
+    let loaded = if fits { load(store, &files, epoch, &mut states, budget.state) } else { Err(Unloaded::TooLarge) };
+    let live = match loaded {
+        Ok(live) => live,
+        Err(Unloaded::TooLarge) => {
             states = empty()?;
             let mut load = disk.load(epoch)?;
             let live = checkpoint::restore(store, &files, |key, value| load.put(key, Some(value)).map_err(Error::from))?;
             load.finish()?;
             live
         }
-        (Err(Unloaded::TooLarge), None) => 0,
-        (Err(Unloaded::Failed(error)), _) => return Err(error),
+        Err(Unloaded::Failed(error)) => return Err(error),
     };
     tracing::info!(entries = live, files = files.len(), ms = clock::since(began).as_millis(), "state restored");
-    Ok((states, disk))
+    Ok((states, Some(disk.clone())))
 }
 
 /// Loads the state into memory, of which it may take `most` bytes; how many entries.
