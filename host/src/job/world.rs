@@ -83,7 +83,8 @@ pub(super) fn cluster(prepared: &Prepared, brokers: &str, properties: &weir_spec
 
 /// For a producer into topics of which the largest and the smallest take batches of so many bytes.
 pub(super) fn producer_settings(prepared: &Prepared, budget: &Budget, largest: usize, smallest: usize) -> ProducerSettings {
-    let settings = ProducerSettings::new(&format!("weir-{}", prepared.plan.name), 1_000_000, budget.produce_kib);
+    let (client, kib) = (format!("weir-{}", prepared.plan.name), budget.produce_kib_for(largest));
+    let settings = ProducerSettings::new(&client, budget.produce_records, kib);
     let batch_bytes = settings.batch_bytes.min(smallest.saturating_sub(BATCH_OVERHEAD));
     ProducerSettings { record_bytes: largest, batch_bytes, ..settings }
 }

@@ -125,6 +125,10 @@ impl Headers {
         self.names.data_len() + self.values.data_len()
     }
 
+    fn capacity_bytes(&self) -> usize {
+        self.offsets.capacity() * 4 + self.names.capacity_bytes() + self.values.capacity_bytes()
+    }
+
     /// True without records.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -208,7 +212,9 @@ impl Batch {
     /// Bytes that the batch holds on to in memory.
     #[must_use]
     pub fn footprint(&self) -> usize {
-        self.keys.capacity_bytes() + self.values.capacity_bytes() + self.timestamps.capacity() * 8 + self.origins.offsets.capacity() * 12
+        let headers = self.headers.as_ref().map_or(0, Headers::capacity_bytes);
+        let columns = self.keys.capacity_bytes() + self.values.capacity_bytes() + headers;
+        columns + self.timestamps.capacity() * 8 + self.origins.offsets.capacity() * 12
     }
 
     /// Record `i`.

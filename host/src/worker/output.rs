@@ -17,6 +17,10 @@ use std::{
 /// Wait for room in librdkafka's queue; it is emptied by its own threads.
 const QUEUE_FULL_WAIT: Duration = Duration::from_micros(500);
 
+/// What is held back is gathered in batches of at least so many records or bytes of keys and values.
+const HELD_RECORDS: usize = 8192;
+const HELD_BYTES: usize = 256 << 10;
+
 /// A write to a local sink that takes as long is waiting for it, no work.
 const SLOW_WRITE: Duration = Duration::from_millis(1);
 
@@ -53,7 +57,9 @@ pub(super) struct Output {
     /// While an epoch is being flushed, what belongs to the next one waits here.
     held: Option<VecDeque<(usize, Batch)>>,
     held_bytes: usize,
+    /// Buffers of what was held back, for the next time: no more bytes than may be held back.
     spare: Vec<Batch>,
+    spare_bytes: usize,
     outbox: Outbox,
     /// The position of each record's topic, where records choose.
     chosen: Vec<usize>,
@@ -66,7 +72,8 @@ pub(super) struct Output {
 impl Output {
     pub fn new(shared: Arc<Shared>, sinks: Vec<SinkWriter>, time: Arc<WorkerMetrics>) -> Self {
         let (spare, chosen, scratch, waited) = (Vec::new(), Vec::new(), Vec::new(), Duration::ZERO);
-        Self { shared, sinks, held: None, held_bytes: 0, spare, outbox: Outbox::new(), chosen, scratch, time, waited }
+        let outbox = Outbox::new();
+        Self { shared, sinks, held: None, held_bytes: 0, spare, spare_bytes: 0, outbox, chosen, scratch, time, waited }
     }
 
     /// The worker's times.
@@ -82,11 +89,19 @@ impl Output {
     /// Writes a batch, or holds it back.
     pub fn write(&mut self, sink: usize, batch: &Batch) -> Result<(), Error> {
         let Some(held) = &mut self.held else { return self.write_through(sink, batch) };
-        let mut copy = self.spare.pop().unwrap_or_default();
-        copy.clear();
-        copy.extend_range(batch, 0..batch.len());
-        self.held_bytes += copy.footprint();
-        held.push_back((sink, copy));
+        match held.back_mut() {
+            Some((to, last)) if *to == sink && last.len() < HELD_RECORDS && last.data_len() < HELD_BYTES => {
+                let before = last.footprint();
+                last.extend_range(batch, 0..batch.len());
+                self.held_bytes += last.footprint() - before;
+            }
+            _ => {
+                let mut copy = self.spare.pop().inspect(|spare| self.spare_bytes -= spare.footprint()).unwrap_or_default();
+                copy.extend_range(batch, 0..batch.len());
+                self.held_bytes += copy.footprint();
+                held.push_back((sink, copy));
+            }
+        }
         Ok(())
     }
 
@@ -97,9 +112,11 @@ impl Output {
 
     /// The epoch before is delivered: what was held back goes out.
     pub fn release(&mut self) -> Result<(), Error> {
-        for (sink, batch) in self.held.take().into_iter().flatten() {
+        for (sink, mut batch) in self.held.take().into_iter().flatten() {
             self.write_through(sink, &batch)?;
-            if self.spare.len() < 4 {
+            if self.spare_bytes + batch.footprint() <= self.shared.settings.held_bytes {
+                batch.clear();
+                self.spare_bytes += batch.footprint();
                 self.spare.push(batch);
             }
         }
