@@ -40,6 +40,10 @@ UNFINISHED = re.compile(r'"unfinished": [1-9]')
 SAID = re.compile(r"^error: (.*)$", re.MULTILINE)
 
 
+class Unexpected(Exception):
+    """Something failed, and not by what it is to find."""
+
+
 def run(command, check=False, **more):
     """In a session of its own, so that nothing of it is left behind when it takes too long."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -117,7 +121,7 @@ def noticed_by_kills(kills, refusal):
         return f"refusal: {said}"
     if UNFINISHED.search(ran.stdout):
         return None
-    sys.exit(f"sabotage: the kill run failed, and not by what it is to find:\n{ran.stdout[-4000:]}")
+    raise Unexpected(f"the kill run failed, and not by what it is to find:\n{ran.stdout[-4000:]}")
 
 
 def noticed_by(program, what, names, says=""):
@@ -129,7 +133,7 @@ def noticed_by(program, what, names, says=""):
         return None
     said = re.search(f".*({says}).*", ran.stdout)
     if not said:
-        sys.exit(f"sabotage: {', '.join(failed)} failed, and not by {says!r}:\n{ran.stdout[-4000:]}")
+        raise Unexpected(f"{', '.join(failed)} failed, and not by {says!r}:\n{ran.stdout[-4000:]}")
     return f"{what}: {', '.join(failed)}" + (f": {said.group(0)}" if says else "")
 
 
@@ -167,7 +171,11 @@ def main():
         apply(patch)
         build()
         expected = dict(lines(patch, "Refusal|Says"))
-        by = next(filter(None, (noticed(kind, what, expected) for kind, what in selections(patch))), None)
+        try:
+            by = next(filter(None, (noticed(kind, what, expected) for kind, what in selections(patch))), None)
+        except Unexpected as unexpected:
+            print(unexpected, flush=True)
+            by = None
         apply("-R", patch)
         results.append({"name": patch.stem, "caught": by is not None, "by": by or "nothing"})
         print(f"{patch.stem}: {'caught' if by else 'NOT CAUGHT'} by {results[-1]['by']}", flush=True)
@@ -177,4 +185,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Unexpected as unexpected:
+        sys.exit(f"sabotage: on the clean tree, {unexpected}")
