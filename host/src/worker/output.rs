@@ -17,8 +17,9 @@ use std::{
 /// Wait for room in librdkafka's queue; it is emptied by its own threads.
 const QUEUE_FULL_WAIT: Duration = Duration::from_micros(500);
 
-/// What is held back is gathered in batches of at least so many records or bytes of keys and values.
+/// What is held back is gathered in a batch until it has so many records.
 const HELD_RECORDS: usize = 8192;
+/// Or until it has so many bytes of keys and values.
 const HELD_BYTES: usize = 256 << 10;
 
 /// A write to a local sink that takes as long is waiting for it, no work.
@@ -59,7 +60,6 @@ pub(super) struct Output {
     held_bytes: usize,
     /// Buffers of what was held back, for the next time: no more bytes than may be held back.
     spare: Vec<Batch>,
-    spare_bytes: usize,
     outbox: Outbox,
     /// The position of each record's topic, where records choose.
     chosen: Vec<usize>,
@@ -72,8 +72,7 @@ pub(super) struct Output {
 impl Output {
     pub fn new(shared: Arc<Shared>, sinks: Vec<SinkWriter>, time: Arc<WorkerMetrics>) -> Self {
         let (spare, chosen, scratch, waited) = (Vec::new(), Vec::new(), Vec::new(), Duration::ZERO);
-        let outbox = Outbox::new();
-        Self { shared, sinks, held: None, held_bytes: 0, spare, spare_bytes: 0, outbox, chosen, scratch, time, waited }
+        Self { shared, sinks, held: None, held_bytes: 0, spare, outbox: Outbox::new(), chosen, scratch, time, waited }
     }
 
     /// The worker's times.
@@ -96,7 +95,7 @@ impl Output {
                 self.held_bytes += last.footprint() - before;
             }
             _ => {
-                let mut copy = self.spare.pop().inspect(|spare| self.spare_bytes -= spare.footprint()).unwrap_or_default();
+                let mut copy = self.spare.pop().unwrap_or_default();
                 copy.extend_range(batch, 0..batch.len());
                 self.held_bytes += copy.footprint();
                 held.push_back((sink, copy));
@@ -112,11 +111,12 @@ impl Output {
 
     /// The epoch before is delivered: what was held back goes out.
     pub fn release(&mut self) -> Result<(), Error> {
+        let mut kept: usize = self.spare.iter().map(Batch::footprint).sum();
         for (sink, mut batch) in self.held.take().into_iter().flatten() {
             self.write_through(sink, &batch)?;
-            if self.spare_bytes + batch.footprint() <= self.shared.settings.held_bytes {
+            kept += batch.footprint();
+            if kept <= self.shared.settings.held_bytes {
                 batch.clear();
-                self.spare_bytes += batch.footprint();
                 self.spare.push(batch);
             }
         }
