@@ -349,6 +349,10 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
+        // A test that fails of something else, a broker for one, tells what the job was at.
+        if std::thread::panicking() && matches!(self.child.try_wait(), Ok(None)) {
+            eprintln!("weir was still running; its stderr:\n{}", self.stderr());
+        }
         // Both fail only when it is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();

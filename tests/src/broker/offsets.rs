@@ -119,13 +119,17 @@ fn from_coordinator<T>(mut ask: impl FnMut() -> KafkaResult<T>) -> T {
     use RDKafkaErrorCode::{
         BrokerTransportFailure, CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator, OperationTimedOut, RequestTimedOut,
     };
+    let mut last = None;
     let answer = wait::for_some(TIMEOUT, || match ask() {
         Err(error) => match error.rdkafka_error_code() {
-            Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator) => None,
-            Some(BrokerTransportFailure | OperationTimedOut | RequestTimedOut) => None,
+            Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator)
+            | Some(BrokerTransportFailure | OperationTimedOut | RequestTimedOut) => {
+                last = Some(error);
+                None
+            }
             _ => panic!("the group's coordinator: {error}"),
         },
         Ok(answer) => Some(answer),
     });
-    answer.expect("the group has a coordinator")
+    answer.unwrap_or_else(|| panic!("the group's coordinator did not answer within {TIMEOUT:?}; it said last: {last:?}"))
 }
