@@ -58,6 +58,27 @@ fn a_broker_that_is_gone_for_a_minute_three_times_under_load_costs_no_count() {
 }
 
 #[test]
+fn a_broker_that_stood_still_until_it_was_fenced_is_found_again_and_costs_no_count() {
+    // Less than the minute after which what a client has not delivered ends the attempt.
+    const FOUND_AGAIN: Duration = Duration::from_secs(45);
+    let broker = Broker::start();
+    let mut counting = Counting::new("fenced-broker", &broker);
+    counting.job = counting.job.checkpoint(json!({ "interval": "20ms" }));
+    let folder = Folder::new();
+    let load = broker.load(counting.input(), KEYS, PER_SECOND);
+    let mut run = folder.start(&counting.job, &[]);
+    for _ in 0..8 {
+        let before = counting.committed();
+        counting.await_committed(&mut run, before + PER_SECOND, FOUND_AGAIN);
+        broker.freeze();
+        // Longer than the session of a broker with its controller.
+        outlives(&mut run, Duration::from_secs(4));
+        broker.thaw();
+    }
+    counting.end_exactly(run, load.stop(), KEYS, FOUND_AGAIN);
+}
+
+#[test]
 fn a_sink_that_stands_still_for_two_minutes_holds_the_source_up_in_flat_memory_and_costs_no_count() {
     let (from, to) = (Broker::start(), Broker::start());
     let (input, counts) = (from.topic("in", 2), to.topic("out", 2));

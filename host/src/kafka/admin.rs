@@ -69,7 +69,7 @@ impl Admin {
     /// [`Error::Configuration`].
     pub fn new(cluster: &Cluster, timeout: Duration) -> Result<Self, Error> {
         let config = cluster.config(CLIENT, &[], &[("allow.auto.create.topics", "false")]);
-        let client = config.create_with_context(Context::default()).map_err(|e| Error::from_call("create an admin client", &e))?;
+        let client = config.create_with_context(cluster.context()?).map_err(|e| Error::from_call("create an admin client", &e))?;
         Ok(Self { cluster: cluster.clone(), client, timeout })
     }
 
@@ -263,6 +263,7 @@ impl Admin {
     /// What the client has met that no waiting mends.
     fn met(&self) -> Option<Error> {
         ffi::serve(self.client.inner());
+        self.client.inner().context().find_brokers(self.client.inner());
         self.client.inner().context().take_errors().into_iter().find(|e| !e.is_transient())
     }
 

@@ -120,7 +120,7 @@ impl Consumer {
             ("enable.partition.eof", ends.as_str()),
         ];
         let config = cluster.config(&settings.client_id, &defaults, &owned);
-        let client: Client = config.create_with_context(Context::default()).map_err(|e| Error::from_call("create a consumer", &e))?;
+        let client: Client = config.create_with_context(cluster.context()?).map_err(|e| Error::from_call("create a consumer", &e))?;
         Ok(Self { client: Arc::new(client), owned: Owned::default() })
     }
 
@@ -173,6 +173,7 @@ impl Consumer {
                 errors.push(Error::Stray { topic: message.topic().into(), partition: message.partition() });
             }
         }
+        self.client.context().find_brokers(self.client.client());
         errors.extend(self.client.context().take_errors());
         errors
     }

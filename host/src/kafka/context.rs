@@ -1,15 +1,18 @@
 //! What librdkafka tells a client outside of calls: logs, errors, failed deliveries.
 
+use super::bootstrap::Bootstrap;
 use super::error::Error;
+use super::ffi;
 use crate::clock;
 use crate::log_limit::Repeats;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::ProducerContext;
 use std::collections::VecDeque;
+use std::ffi::CString;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Errors kept until somebody asks; a broker that is away repeats itself, so more would say nothing new.
@@ -26,14 +29,29 @@ const REFUSED: [RDKafkaErrorCode; 6] = [
 ];
 
 /// Collects what the event queue reports.
-#[derive(Default)]
 pub(super) struct Context {
+    /// The bootstrap servers.
+    brokers: CString,
+    bootstrap: Mutex<Bootstrap>,
     errors: Mutex<VecDeque<Error>>,
     undelivered: Mutex<Option<Error>>,
     said: Mutex<Repeats>,
 }
 
 impl Context {
+    /// For a client of these bootstrap servers.
+    pub(super) fn new(brokers: CString) -> Self {
+        Self { brokers, bootstrap: Mutex::default(), errors: Mutex::default(), undelivered: Mutex::default(), said: Mutex::default() }
+    }
+
+    /// Tells the client, which has to be this context's, of its bootstrap servers when it has lost all brokers. To be called
+    /// wherever events are served.
+    pub(super) fn find_brokers(&self, client: &Client<Self>) {
+        if lock(&self.bootstrap).take_due(clock::monotonic()) {
+            ffi::add_brokers(client, &self.brokers);
+        }
+    }
+
     /// Errors since the last call, oldest first.
     pub(super) fn take_errors(&self) -> Vec<Error> {
         lock(&self.errors).drain(..).collect()
@@ -75,6 +93,9 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        if code == RDKafkaErrorCode::AllBrokersDown {
+            lock(&self.bootstrap).lost(clock::monotonic());
+        }
         let mut errors = lock(&self.errors);
         if errors.len() == KEPT {
             errors.pop_front();

@@ -15,6 +15,7 @@
 //! `unsafe` and librdkafka's lifetimes stay inside the private module `ffi`.
 
 mod admin;
+mod bootstrap;
 mod commit;
 mod consumer;
 mod context;

@@ -1,7 +1,6 @@
 //! Output records.
 
 use super::consumer::partitions_of;
-use super::context::Context;
 use super::error::Error;
 use super::ffi::{self, NewHeaders, ProducerClient, ProducerTopic};
 use super::outbox::{Outbox, choose};
@@ -138,7 +137,7 @@ impl OutputProducer {
         ];
         let config = cluster.config(&settings.client_id, &[&defaults[..], more].concat(), &[&owned[..], more_owned].concat());
         let client: ProducerClient =
-            config.create_with_context(Context::default()).map_err(|e| Error::from_call("create a producer", &e))?;
+            config.create_with_context(cluster.context()?).map_err(|e| Error::from_call("create a producer", &e))?;
         Ok(Self { client: Arc::new(client) })
     }
 
@@ -232,6 +231,7 @@ impl OutputProducer {
         for _ in 0..EVENTS {
             self.client.poll(Duration::ZERO);
         }
+        self.client.context().find_brokers(self.client.client());
     }
 
     /// Errors of the client since the last call: lost connections, authentication.

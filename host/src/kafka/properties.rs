@@ -1,5 +1,6 @@
 //! Which librdkafka properties a job may set, and the base configuration of every client.
 
+use super::context::Context;
 use super::error::Error;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use std::collections::BTreeMap;
@@ -90,6 +91,12 @@ impl Cluster {
     #[must_use]
     pub fn brokers(&self) -> &str {
         &self.brokers
+    }
+
+    /// The context of a client.
+    pub(super) fn context(&self) -> Result<Context, Error> {
+        let refused = |_| Error::Configuration { name: Some("bootstrap.servers".into()), reason: "a NUL byte".into() };
+        CString::new(self.brokers.as_str()).map(Context::new).map_err(refused)
     }
 
     /// A client's configuration: `defaults`, over them the job's properties, over these what Weir owns.

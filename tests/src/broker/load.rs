@@ -41,6 +41,10 @@ impl Broker {
     ) -> Load {
         let mut config = self.config();
         config
+            // Spelt otherwise than what the broker calls itself: a client that was told of no brokers, by one that was fenced,
+            // adds its bootstrap servers again, but none that it knows already.
+            .set("bootstrap.servers", self.bootstrap.replace("127.0.0.1", "localhost"))
+            .set("broker.address.family", "v4")
             .set("enable.idempotence", "true")
             .set("partitioner", "murmur2_random")
             .set("message.timeout.ms", PATIENCE.as_millis().to_string())

@@ -16,6 +16,7 @@ use super::context::Context;
 use crate::record::RowRef;
 use rdkafka::bindings as sys;
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
+use rdkafka::client::Client as AnyClient;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::producer::{BaseProducer, Producer as _};
@@ -382,6 +383,12 @@ impl Drop for NewHeaders {
         // SAFETY: still ours: `produce` forgets headers that librdkafka has taken over.
         unsafe { sys::rd_kafka_headers_destroy(self.raw.as_ptr()) };
     }
+}
+
+/// Tells a client of brokers; those that it knows stay as they are.
+pub(super) fn add_brokers(client: &AnyClient<Context>, brokers: &CStr) {
+    // SAFETY: the client is alive, and the list is copied.
+    unsafe { sys::rd_kafka_brokers_add(client.native_ptr(), brokers.as_ptr()) };
 }
 
 /// Waits up to `step_ms` until every record is acknowledged; linger is skipped meanwhile. True when done. Failed
