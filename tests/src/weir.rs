@@ -348,6 +348,7 @@ impl Run {
 }
 
 impl Drop for Run {
+    #[expect(clippy::print_stderr, reason = "the test's own output")]
     fn drop(&mut self) {
         // A test that fails of something else, a broker for one, tells what the job was at.
         if std::thread::panicking() && matches!(self.child.try_wait(), Ok(None)) {
