@@ -4,7 +4,7 @@
 Each patch beside this file changes the host only. Above its diff it says what it breaks and what is to notice:
 
   Kills: ...     a run of weir-faults with these kills: the oracle finds something lost, repeated, reordered or wrong, or
-                 weir ends by itself with an error that has the text of
+                 weir ends by itself with an error like
   Refusal: ...
   Tests: ...     a file of tests/tests, and a test in it, which fails with a text like
   Says: ...
@@ -116,7 +116,7 @@ def noticed_by_kills(kills, refusal):
     found = FOUND.findall(ran.stdout)
     if found:
         return "oracle: " + ", ".join(sorted({f"{what} {count}" for what, count in found}))
-    said = next((said for said in SAID.findall(ran.stdout) if refusal and refusal in said), None)
+    said = next((said for said in SAID.findall(ran.stdout) if refusal and re.search(refusal, said)), None)
     if said:
         return f"refusal: {said}"
     if UNFINISHED.search(ran.stdout):
