@@ -18,6 +18,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Errors kept until somebody asks; a broker that is away repeats itself, so more would say nothing new.
 const KEPT: usize = 64;
 
+/// How long a look for a broker may take, in milliseconds.
+const LOOK_MS: i32 = 50;
+
 /// What a broker says of a record that it will never take.
 const REFUSED: [RDKafkaErrorCode; 6] = [
     RDKafkaErrorCode::MessageSizeTooLarge,
@@ -44,11 +47,13 @@ impl Context {
         Self { brokers, bootstrap: Mutex::default(), errors: Mutex::default(), undelivered: Mutex::default(), said: Mutex::default() }
     }
 
-    /// Tells the client, which has to be this context's, of its bootstrap servers when it has lost all brokers. To be called
-    /// wherever events are served.
+    /// Tells the client, which has to be this context's, of its bootstrap servers when it has lost all brokers and found none
+    /// again. To be called wherever events are served.
     pub(super) fn find_brokers(&self, client: &Client<Self>) {
-        if lock(&self.bootstrap).take_due(clock::monotonic()) {
+        let mut bootstrap = lock(&self.bootstrap);
+        if bootstrap.take_due(clock::monotonic()) && !ffi::has_broker(client, LOOK_MS) {
             ffi::add_brokers(client, &self.brokers);
+            bootstrap.told(clock::monotonic());
         }
     }
 

@@ -1,10 +1,12 @@
 //! A steady stream of records that rides out a broker's absence.
 
+use std::ffi::{CStr, CString};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rdkafka::bindings::rd_kafka_brokers_add;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
@@ -12,6 +14,8 @@ use super::Broker;
 
 /// Longer than any outage of a test.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// A client from which nothing was taken for so long may have forgotten its brokers: one that was fenced names none.
+const LOST: Duration = Duration::from_secs(5);
 /// Between two portions of the stream.
 const STEP: Duration = Duration::from_millis(10);
 
@@ -41,10 +45,6 @@ impl Broker {
     ) -> Load {
         let mut config = self.config();
         config
-            // Spelt otherwise than what the broker calls itself: a client that was told of no brokers, by one that was fenced,
-            // adds its bootstrap servers again, but none that it knows already.
-            .set("bootstrap.servers", self.bootstrap.replace("127.0.0.1", "localhost"))
-            .set("broker.address.family", "v4")
             .set("enable.idempotence", "true")
             .set("partitioner", "murmur2_random")
             .set("message.timeout.ms", PATIENCE.as_millis().to_string())
@@ -54,7 +54,8 @@ impl Broker {
         let producer: BaseProducer = config.create().expect("a producer");
         let (stop, delivered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (asked, taken, topic) = (stop.clone(), delivered.clone(), topic.to_owned());
-        let body = move || produce(&producer, &topic, records, (at_once, per_second), &asked, &taken);
+        let brokers = CString::new(self.bootstrap.as_str()).expect("an address");
+        let body = move || produce(&producer, &brokers, &topic, records, (at_once, per_second), &asked, &taken);
         let thread = thread::Builder::new().name("load".into()).spawn(body).expect("a thread");
         Load { stop, delivered, thread: Some(thread) }
     }
@@ -62,6 +63,7 @@ impl Broker {
 
 fn produce(
     producer: &BaseProducer,
+    brokers: &CStr,
     topic: &str,
     mut records: impl Iterator<Item = (String, String)>,
     (at_once, per_second): (u64, u64),
@@ -69,9 +71,11 @@ fn produce(
     delivered: &AtomicU64,
 ) -> u64 {
     let (begin, mut sent, mut next) = (Instant::now(), 0u64, records.next());
-    while !stop.load(Ordering::Relaxed) {
+    let (mut before, mut since, mut told) = (0, begin, begin);
+    while !stop.load(Ordering::Relaxed) || producer.in_flight_count() > 0 {
+        assert!(since.elapsed() < PATIENCE, "the broker takes no records");
         let due = at_once + (begin.elapsed().as_secs_f64() * per_second as f64) as u64;
-        while sent < due {
+        while sent < due && !stop.load(Ordering::Relaxed) {
             let (key, value) = next.as_ref().expect("records without an end");
             match producer.send(BaseRecord::<str, str>::to(topic).key(key).payload(value)) {
                 Ok(()) => (sent, next) = (sent + 1, records.next()),
@@ -80,11 +84,23 @@ fn produce(
             }
         }
         producer.poll(Duration::ZERO);
-        delivered.store(sent - producer.in_flight_count() as u64, Ordering::Relaxed);
+        let taken = sent.saturating_sub(producer.in_flight_count() as u64);
+        delivered.store(taken, Ordering::Relaxed);
+        if taken > before {
+            (before, since) = (taken, Instant::now());
+        } else if since.elapsed() > LOST && told.elapsed() > LOST {
+            tell(producer, brokers);
+            told = Instant::now();
+        }
         thread::park_timeout(STEP);
     }
-    producer.flush(PATIENCE).expect("the broker takes all records");
     sent
+}
+
+#[expect(unsafe_code, reason = "rdkafka has no safe call for it")]
+fn tell(producer: &BaseProducer, brokers: &CStr) {
+    // SAFETY: the producer is alive, and the list is copied.
+    unsafe { rd_kafka_brokers_add(producer.client().native_ptr(), brokers.as_ptr()) };
 }
 
 impl Load {

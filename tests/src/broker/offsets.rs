@@ -1,11 +1,16 @@
 //! What a group has committed, where partitions end, and ways to spoil both.
 
+use std::time::Duration;
+
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Broker, TIMEOUT, admin_options, block_on, script};
 use crate::wait;
+
+/// How long one client asks a coordinator.
+const ASK: Duration = Duration::from_secs(5);
 
 /// What a group has committed for a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +27,7 @@ impl Broker {
     pub fn committed(&self, group: &str, topic: &str) -> Vec<Option<Committed>> {
         let mut asked = TopicPartitionList::new();
         asked.add_partition_range(topic, 0, self.partitions(topic) - 1);
-        let member = self.member(group);
-        let found = from_coordinator(|| member.committed_offsets(asked.clone(), TIMEOUT));
+        let found = from_coordinator(|| self.member(group).committed_offsets(asked.clone(), ASK));
         let committed = found.elements_for_topic(topic).into_iter().map(|element| match element.offset() {
             Offset::Offset(offset) => Some(Committed { offset, metadata: element.metadata().to_owned() }),
             _ => None,
@@ -113,7 +117,7 @@ impl Broker {
 }
 
 /// Asks the group's coordinator, again while it is being made or another broker becomes it: the first group of a broker is
-/// there before it.
+/// there before it. What is asked with a client of its own each time does not rest on one that has lost its broker.
 #[track_caller]
 fn from_coordinator<T>(mut ask: impl FnMut() -> KafkaResult<T>) -> T {
     use RDKafkaErrorCode::{
@@ -122,8 +126,14 @@ fn from_coordinator<T>(mut ask: impl FnMut() -> KafkaResult<T>) -> T {
     let mut last = None;
     let answer = wait::for_some(TIMEOUT, || match ask() {
         Err(error) => match error.rdkafka_error_code() {
-            Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator)
-            | Some(BrokerTransportFailure | OperationTimedOut | RequestTimedOut) => {
+            Some(
+                CoordinatorLoadInProgress
+                | CoordinatorNotAvailable
+                | NotCoordinator
+                | BrokerTransportFailure
+                | OperationTimedOut
+                | RequestTimedOut,
+            ) => {
                 last = Some(error);
                 None
             }

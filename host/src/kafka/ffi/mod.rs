@@ -385,6 +385,19 @@ impl Drop for NewHeaders {
     }
 }
 
+/// Whether a client is connected to a broker, or is within `timeout_ms`.
+pub(super) fn has_broker(client: &AnyClient<Context>, timeout_ms: i32) -> bool {
+    let mut metadata = null();
+    // SAFETY: the client is alive; metadata that it gives is ours, and given back at once.
+    unsafe {
+        let code = sys::rd_kafka_metadata(client.native_ptr(), 0, null_mut(), &raw mut metadata, timeout_ms);
+        if code == RespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            sys::rd_kafka_metadata_destroy(metadata);
+        }
+        code != RespErr::RD_KAFKA_RESP_ERR__TRANSPORT
+    }
+}
+
 /// Tells a client of brokers; those that it knows stay as they are.
 pub(super) fn add_brokers(client: &AnyClient<Context>, brokers: &CStr) {
     // SAFETY: the client is alive, and the list is copied.
