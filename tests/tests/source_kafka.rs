@@ -207,7 +207,6 @@ fn a_job_over_sasl_ssl_runs_and_a_wrong_password_or_certificate_is_named_and_not
         Job::new(name)
             .source("in", json!({ "kafka": { "brokers": address, "topics": [input], "properties": properties } }))
             .sink("out", &["in"], json!({ "kafka": { "brokers": address, "topic": output, "properties": properties } }))
-            .runtime(json!({ "giveUpAfter": "1s" }))
     };
     let properties = json!({
         "security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN", "sasl.username": "alice", "sasl.password": { "file": "password" },
