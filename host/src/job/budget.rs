@@ -7,8 +7,8 @@ pub(super) struct Budget {
     pub state: usize,
     /// RocksDB's block cache.
     pub disk_cache: usize,
-    /// Records fetched ahead, of all queues, in KiB.
-    pub fetch_kib: u32,
+    /// Records fetched ahead, of all queues.
+    pub fetch: usize,
     /// Values produced and not yet acknowledged, of each producer, in KiB.
     pub produce_kib: u32,
     /// Records produced and not yet acknowledged, of each producer.
@@ -33,7 +33,7 @@ impl Budget {
         Self {
             state: memory / 2,
             disk_cache: eighth,
-            fetch_kib: kib(eighth),
+            fetch: eighth,
             produce_kib: kib(half_of_producer),
             produce_records: u32::try_from(half_of_producer / RECORD_OVERHEAD).unwrap_or(u32::MAX).clamp(1000, 1_000_000),
             held: eighth / 4 / workers.max(1),
@@ -57,9 +57,8 @@ mod tests {
         for memory in [64 << 20, 512 << 20, 8usize << 30] {
             for workers in [1, 4, 16] {
                 let b = Budget::of(memory, workers, 1);
-                let kib = b.fetch_kib as usize + b.produce_kib as usize;
-                let records = b.produce_records as usize * RECORD_OVERHEAD;
-                let all = b.state + b.disk_cache + kib * 1024 + records + b.held * workers + b.exchange;
+                let produced = b.produce_kib as usize * 1024 + b.produce_records as usize * RECORD_OVERHEAD;
+                let all = b.state + b.disk_cache + b.fetch + produced + b.held * workers + b.exchange;
                 assert!(all <= memory, "{memory} {workers}: {all}");
             }
         }

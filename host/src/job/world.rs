@@ -125,11 +125,11 @@ pub(super) fn look(prepared: &Prepared, budget: &Budget, dir: &Path, past: &Past
     let consumer = match &place {
         None => None,
         Some(place) => {
-            let queues = u32::try_from(prepared.workers()).unwrap_or(1);
             let settings = ConsumerSettings {
                 group: group.clone(),
                 client_id: group.clone(),
-                prefetch_kib: (budget.fetch_kib / queues).max(1024),
+                prefetch: budget.fetch,
+                queues: prepared.workers(),
                 // Bounded runs stop there, and any run may be drained: behind the last record the end alone tells of what is
                 // no record, markers of transactions above all (rule 26).
                 report_ends: true,

@@ -21,8 +21,10 @@ pub struct ConsumerSettings {
     pub group: String,
     /// Name of the client in the broker's logs and quotas.
     pub client_id: String,
-    /// Memory for records fetched ahead, in KiB for each worker queue.
-    pub prefetch_kib: u32,
+    /// Memory for records fetched ahead, in bytes.
+    pub prefetch: usize,
+    /// Worker queues that share it.
+    pub queues: usize,
     /// Whether queues report that a partition's end is reached, also where the last offsets are no records.
     pub report_ends: bool,
 }
@@ -75,6 +77,33 @@ pub struct Progress {
     pub high: Option<i64>,
 }
 
+/// What librdkafka keeps beside the key and the value of a fetched record, in bytes.
+const RECORD_OVERHEAD: usize = 400;
+
+/// Where fetching pauses.
+#[derive(Debug, PartialEq, Eq)]
+struct Prefetch {
+    /// Records in a queue.
+    records: usize,
+    /// KiB of their keys and values.
+    kib: usize,
+    /// Bytes of a broker's answer, which are taken in whole.
+    answer: usize,
+}
+
+impl Prefetch {
+    /// Half of the memory for keys and values, half for what is beside them, which for short records is more. An answer of
+    /// records of 60 bytes, all of it beyond the limits, takes about half of it besides.
+    fn of(memory: usize, queues: usize) -> Self {
+        let of_queue = memory / 2 / queues.max(1);
+        Self {
+            records: (of_queue / RECORD_OVERHEAD).clamp(1000, 10_000_000),
+            kib: (of_queue / 1024).clamp(1024, 1 << 20),
+            answer: (memory / 16).clamp(1 << 20, 48 << 20),
+        }
+    }
+}
+
 /// Reads partitions of one cluster; one for each process and cluster.
 ///
 /// Guarantees: never joins a group, never commits, never chooses an offset. Every partition has one [`WorkerQueue`], and
@@ -92,11 +121,16 @@ impl Consumer {
     /// # Errors
     /// [`Error::Configuration`].
     pub fn new(cluster: &Cluster, settings: &ConsumerSettings) -> Result<Self, Error> {
-        let prefetch = settings.prefetch_kib.to_string();
+        let prefetch = Prefetch::of(settings.prefetch, settings.queues);
+        let (records, kib) = (prefetch.records.to_string(), prefetch.kib.to_string());
+        // Less than a request may be long, librdkafka does not take.
+        let request = cluster.property("message.max.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
+        let answer = prefetch.answer.max(request).to_string();
+        let of_partition = prefetch.answer.min(4 << 20).to_string();
         let ends = settings.report_ends.to_string();
         let defaults = [
-            ("queued.min.messages", "200000"),
-            ("fetch.message.max.bytes", "4194304"),
+            ("fetch.max.bytes", answer.as_str()),
+            ("fetch.message.max.bytes", of_partition.as_str()),
             // Data that is there is answered at once; this is how long an idle fetch keeps out a newly assigned partition.
             ("fetch.wait.max.ms", "50"),
             // A full queue is looked at again after this: the default of 1 s lets a fast reader run dry.
@@ -116,7 +150,8 @@ impl Consumer {
             ("auto.offset.reset", "error"),
             ("isolation.level", "read_committed"),
             ("allow.auto.create.topics", "false"),
-            ("queued.max.messages.kbytes", prefetch.as_str()),
+            ("queued.max.messages.kbytes", kib.as_str()),
+            ("queued.min.messages", records.as_str()),
             ("enable.partition.eof", ends.as_str()),
         ];
         let config = cluster.config(&settings.client_id, &defaults, &owned);
@@ -338,4 +373,35 @@ pub(super) fn partitions_of(client: &rdkafka::client::Client<Context>, topic: &s
     }
     partitions.sort_unstable();
     Ok(partitions)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn records_of_any_length_fetched_ahead_stay_within_the_memory_given() {
+        for memory in [16 << 20, 64 << 20, 1 << 30] {
+            for queues in [1, 2, 8] {
+                let prefetch = Prefetch::of(memory, queues);
+                for bytes in [1, 60, 400, 10_000] {
+                    let records = prefetch.records.min(prefetch.kib * 1024 / bytes) * queues;
+                    // On its way a record is longer by some bytes.
+                    let answer = prefetch.answer / (bytes + 10);
+                    let taken = (records + answer) * (RECORD_OVERHEAD + bytes);
+                    let bound = if bytes < 60 { memory * 3 } else { memory * 9 / 8 };
+                    assert!(taken <= bound, "{taken} of {memory} for {bytes} bytes in {queues} queues");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_job_may_set_longer_requests_than_an_answer_is() {
+        let settings = ConsumerSettings { group: "g".into(), client_id: "c".into(), prefetch: 1, queues: 1, report_ends: false };
+        let longer = BTreeMap::from([("message.max.bytes".to_owned(), "20000000".to_owned())]);
+        assert!(Consumer::new(&Cluster::new("127.0.0.1:1", longer).unwrap(), &settings).is_ok());
+    }
 }

@@ -41,12 +41,16 @@ pub const OWNED_PROPERTIES: &[(&str, &str)] = &[
     ("queue.buffering.max.kbytes", ACCOUNTED),
     ("queue.buffering.max.messages", ACCOUNTED),
     ("queued.max.messages.kbytes", ACCOUNTED),
+    ("queued.min.messages", ACCOUNTED),
     ("request.required.acks", EXACTLY_ONCE),
     ("retries", EXACTLY_ONCE),
     ("statistics.interval.ms", "Weir has metrics of its own"),
     ("transaction.timeout.ms", OPTION),
     ("transactional.id", NAMED),
 ];
+
+/// Other names of properties that have a default here. librdkafka takes the one that is set last, and they are set in no order.
+const ALIASES: &[(&str, &str)] = &[("linger.ms", "queue.buffering.max.ms"), ("fetch.message.max.bytes", "max.partition.fetch.bytes")];
 
 /// A Kafka cluster as a job names it: brokers and librdkafka properties (security, sockets, tuning), checked against
 /// [`OWNED_PROPERTIES`]. Its debug form shows no property's value: it may be a secret.
@@ -93,6 +97,11 @@ impl Cluster {
         &self.brokers
     }
 
+    /// A property that the job sets.
+    pub(super) fn property(&self, name: &str) -> Option<&str> {
+        self.properties.get(name).map(String::as_str)
+    }
+
     /// The context of a client.
     pub(super) fn context(&self) -> Result<Context, Error> {
         let refused = |_| Error::Configuration { name: Some("bootstrap.servers".into()), reason: "a NUL byte".into() };
@@ -103,7 +112,8 @@ impl Cluster {
     pub(super) fn config(&self, client_id: &str, defaults: &[(&str, &str)], owned: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set_log_level(RDKafkaLogLevel::Warning);
-        for (name, value) in defaults {
+        let aliased = |name: &str| ALIASES.iter().any(|(of, alias)| *of == name && self.properties.contains_key(*alias));
+        for (name, value) in defaults.iter().filter(|(name, _)| !aliased(name)) {
             config.set(*name, *value);
         }
         for (name, value) in &self.properties {
@@ -155,6 +165,13 @@ mod tests {
         assert_eq!(config.get("acks"), Some("all"));
         assert_eq!(config.get("bootstrap.servers"), Some("b:9092"));
         assert!(!format!("{cluster:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_property_under_its_other_name_wins_over_the_default() {
+        let cluster = Cluster::new("b:9092", properties(&[("queue.buffering.max.ms", "2")])).unwrap();
+        let config = cluster.config("me", &[("linger.ms", "5")], &[]);
+        assert_eq!((config.get("linger.ms"), config.get("queue.buffering.max.ms")), (None, Some("2")));
     }
 
     #[test]
