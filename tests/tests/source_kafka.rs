@@ -204,9 +204,11 @@ fn a_job_over_sasl_ssl_runs_and_a_wrong_password_or_certificate_is_named_and_not
     let (input, output) = (secured.topic("secret-in", 1), secured.topic("secret-out", 1));
     secured.produce(&input, &numbered(20));
     let job = |name: &str, properties: &Value| {
-        Job::new(name)
-            .source("in", json!({ "kafka": { "brokers": address, "topics": [input], "properties": properties } }))
-            .sink("out", &["in"], json!({ "kafka": { "brokers": address, "topic": output, "properties": properties } }))
+        Job::new(name).source("in", json!({ "kafka": { "brokers": address, "topics": [input], "properties": properties } })).sink(
+            "out",
+            &["in"],
+            json!({ "kafka": { "brokers": address, "topic": output, "properties": properties } }),
+        )
     };
     let properties = json!({
         "security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN", "sasl.username": "alice", "sasl.password": { "file": "password" },
