@@ -123,6 +123,9 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
     parts.into_iter().for_each(|parts| threads.hand_over(parts));
     let outcome = coordinator.run();
     shared.aborted.store(true, Ordering::Relaxed);
+    if let Some(consumer) = &coordinator.consumer {
+        consumer.stop();
+    }
     threads.stop(&commands);
     past.ended(coordinator.end());
     Ok(outcome?)

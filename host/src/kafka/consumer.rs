@@ -189,6 +189,14 @@ impl Consumer {
         self.client.pause(&unset(partitions)?).map_err(|e| Error::from_call("pause partitions", &e))
     }
 
+    /// Stops fetching of all partitions, for good: to be called before queues are dropped, which librdkafka would fill again.
+    pub fn stop(&self) {
+        let owned = self.owned.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let owned: Vec<_> = owned.iter().map(|(topic, partition)| (topic.as_str(), *partition)).collect();
+        // What is not assigned is not fetched.
+        let _ = self.pause(&owned);
+    }
+
     /// Goes on fetching.
     ///
     /// # Errors
