@@ -83,7 +83,7 @@ fn produce(
                 Err((error, _)) => panic!("the client refused a record: {error}"),
             }
         }
-        producer.poll(Duration::ZERO);
+        serve(producer);
         let taken = sent.saturating_sub(producer.in_flight_count() as u64);
         delivered.store(taken, Ordering::Relaxed);
         if taken > before {
@@ -95,6 +95,17 @@ fn produce(
         thread::park_timeout(STEP);
     }
     sent
+}
+
+/// Takes all reports of deliveries: a poll takes one, which is of one batch.
+fn serve(producer: &BaseProducer) {
+    loop {
+        let before = producer.in_flight_count();
+        producer.poll(Duration::ZERO);
+        if producer.in_flight_count() >= before {
+            return;
+        }
+    }
 }
 
 #[expect(unsafe_code, reason = "rdkafka has no safe call for it")]
