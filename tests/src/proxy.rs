@@ -64,6 +64,10 @@ struct Rule {
 struct Rules {
     rules: Vec<Rule>,
     hits: u64,
+    /// Takeovers of a transactional id that were asked for so far.
+    takeovers: u64,
+    /// Delayed requests that came when a takeover had passed them.
+    overtaken: u64,
     blocked: Vec<Way>,
     /// Connections so far.
     connections: u64,
@@ -124,6 +128,11 @@ impl Proxy {
         self.shared.lock().hits
     }
 
+    /// How many delayed requests have come to the broker behind a takeover of a transactional id that was asked for after them.
+    pub fn overtaken(&self) -> u64 {
+        self.shared.lock().overtaken
+    }
+
     /// Loses all that clients send from now on. Connections stay, and what comes over one of now is lost after
     /// [`open`](Self::open) too: nothing of it lies in a socket's buffer and is delivered when its sender is long dead.
     pub fn lose_requests(&self) {
@@ -158,6 +167,14 @@ impl Shared {
         let effect = rule.effect;
         rules.hits += 1;
         Some(effect)
+    }
+
+    /// Waits for a delayed frame's time.
+    fn hold(&self, time: Duration, way: Way) {
+        let before = self.lock().takeovers;
+        thread::park_timeout(time);
+        let mut rules = self.lock();
+        rules.overtaken += u64::from(way == Way::Request && rules.takeovers > before);
     }
 
     fn is_lost(&self, connection: u64, way: Way) -> bool {
@@ -214,12 +231,15 @@ fn forward(mut from: &TcpStream, mut to: &TcpStream, (connection, way): (u64, Wa
             None => {}
             Some(Effect::Drop) => continue,
             Some(Effect::Reset) => return Ok(()),
-            Some(Effect::Delay(time)) => thread::park_timeout(time),
+            Some(Effect::Delay(time)) => shared.hold(time, way),
             Some(Effect::RefusePartitions(code)) => frame = framed(&refused_offsets(&frame[4..], code, false)),
             Some(Effect::RefuseGroup(code)) => frame = framed(&refused_offsets(&frame[4..], code, true)),
         }
         shared.wait_while_blocked(way);
         to.write_all(&frame)?;
+        if api == Some(Api::InitProducerId) && way == Way::Request {
+            shared.lock().takeovers += 1;
+        }
     }
 }
 
