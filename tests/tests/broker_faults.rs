@@ -216,3 +216,35 @@ fn a_broker_that_hears_and_is_not_heard_and_the_other_way_round_costs_no_count()
     goes_on(&counting, &mut run);
     counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
+
+#[test]
+fn rule_8_outputs_behind_a_slow_flush_are_held_back_within_the_budget_and_then_the_source_is_held_up() {
+    const FAST: u64 = 50_000;
+    const MEMORY: u64 = 128 << 20;
+    let (broker, proxy) = Broker::proxied();
+    let mut counting = Counting::new("slow-flush", &broker);
+    counting.job = counting.job.runtime(json!({ "memory": "128MiB", "workers": 2, "metricsPort": 0 }));
+    let folder = Folder::new();
+    let load = broker.load(counting.input(), KEYS, FAST);
+    let mut run = folder.start(&counting.job, &[]);
+    goes_on(&counting, &mut run);
+    let taken = || {
+        let (_, metrics) = run.get("/metrics");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(r#"weir_source_records_total{source="in"} "#));
+        line.expect("the records read").parse::<u64>().unwrap()
+    };
+    proxy.harm(Api::Produce, Way::Request, Effect::Delay(DEADLINE), 1);
+    wait::until("outputs wait", DEADLINE, || proxy.hits() > 0);
+    let (begin, mut before, mut times, mut memory) = (taken(), 0, 0, 0);
+    wait::until("the source is held up", DEADLINE, || {
+        let now = taken();
+        times = if now == before { times + 1 } else { 0 };
+        (before, memory) = (now, memory.max(run.memory()));
+        times == 50
+    });
+    let there = load.delivered();
+    assert!(before > begin, "no record was taken in while outputs waited");
+    assert!(there > before + FAST / 4, "{before} of {there} records were read while their outputs waited");
+    assert!(memory < MEMORY, "{memory} bytes of memory");
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
+}
