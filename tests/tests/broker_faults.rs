@@ -233,7 +233,7 @@ fn rule_8_outputs_behind_a_slow_flush_are_held_back_within_the_budget_and_then_t
         let line = metrics.lines().find_map(|line| line.strip_prefix(r#"weir_source_records_total{source="in"} "#));
         line.expect("the records read").parse::<u64>().unwrap()
     };
-    proxy.harm(Api::Produce, Way::Request, Effect::Delay(DEADLINE), 1);
+    proxy.harm(Api::Produce, Way::Request, Effect::Delay(DEADLINE / 2), 1);
     wait::until("outputs wait", DEADLINE, || proxy.hits() > 0);
     let (begin, mut before, mut times, mut memory) = (taken(), 0, 0, 0);
     wait::until("the source is held up", DEADLINE, || {

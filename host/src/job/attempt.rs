@@ -124,7 +124,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
     let outcome = coordinator.run();
     shared.aborted.store(true, Ordering::Relaxed);
     if let Some(consumer) = &coordinator.consumer {
-        consumer.stop();
+        consumer.stop_fetching();
     }
     threads.stop(&commands);
     past.ended(coordinator.end());

@@ -125,11 +125,12 @@ pub(super) fn look(prepared: &Prepared, budget: &Budget, dir: &Path, past: &Past
     let consumer = match &place {
         None => None,
         Some(place) => {
+            let sources = prepared.job.spec.sources.iter().filter(|s| matches!(s.connector(), SourceConnector::Kafka(_))).count();
             let settings = ConsumerSettings {
                 group: group.clone(),
                 client_id: group.clone(),
                 prefetch: budget.fetch,
-                queues: prepared.workers(),
+                queues: sources * prepared.workers(),
                 // Bounded runs stop there, and any run may be drained: behind the last record the end alone tells of what is
                 // no record, markers of transactions above all (rule 26).
                 report_ends: true,

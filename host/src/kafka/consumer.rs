@@ -77,7 +77,7 @@ pub struct Progress {
     pub high: Option<i64>,
 }
 
-/// What librdkafka keeps beside the key and the value of a fetched record, in bytes.
+/// What librdkafka keeps beside what is in a fetched record, in bytes.
 const RECORD_OVERHEAD: usize = 400;
 
 /// Where fetching pauses.
@@ -85,20 +85,20 @@ const RECORD_OVERHEAD: usize = 400;
 struct Prefetch {
     /// Records in a queue.
     records: usize,
-    /// KiB of their keys and values.
+    /// KiB of their values; keys and headers are in no limit of librdkafka's.
     kib: usize,
     /// Bytes of a broker's answer, which are taken in whole.
     answer: usize,
 }
 
 impl Prefetch {
-    /// Half of the memory for keys and values, half for what is beside them, which for short records is more. An answer of
-    /// records of 60 bytes, all of it beyond the limits, takes about half of it besides.
+    /// Half of the memory for values, half for what is beside them, which for short records is more. An answer comes on top:
+    /// for records of 60 bytes about half of the memory again, for shorter ones more. It cannot be less than a megabyte.
     fn of(memory: usize, queues: usize) -> Self {
         let of_queue = memory / 2 / queues.max(1);
         Self {
-            records: (of_queue / RECORD_OVERHEAD).clamp(1000, 10_000_000),
-            kib: (of_queue / 1024).clamp(1024, 1 << 20),
+            records: (of_queue / RECORD_OVERHEAD).clamp(100, 10_000_000),
+            kib: (of_queue / 1024).clamp(64, 1 << 20),
             answer: (memory / 16).clamp(1 << 20, 48 << 20),
         }
     }
@@ -124,7 +124,7 @@ impl Consumer {
         let prefetch = Prefetch::of(settings.prefetch, settings.queues);
         let (records, kib) = (prefetch.records.to_string(), prefetch.kib.to_string());
         // Less than a request may be long, librdkafka does not take.
-        let request = cluster.property("message.max.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
+        let request = cluster.property("message.max.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(0).min(1_000_000_000);
         let answer = prefetch.answer.max(request).to_string();
         let of_partition = prefetch.answer.min(4 << 20).to_string();
         let ends = settings.report_ends.to_string();
@@ -181,26 +181,27 @@ impl Consumer {
         self.client.incremental_assign(&list).map_err(|e| Error::from_call("assign partitions", &e))
     }
 
-    /// Stops fetching; what is in the queues stays.
+    /// Stops fetching. What a queue has not taken from librdkafka yet is fetched again once it goes on.
     ///
     /// # Errors
-    /// When a partition is not assigned.
+    /// [`Error::TopicName`]. A partition that is not assigned is passed over.
     pub fn pause(&self, partitions: &[(&str, i32)]) -> Result<(), Error> {
         self.client.pause(&unset(partitions)?).map_err(|e| Error::from_call("pause partitions", &e))
     }
 
-    /// Stops fetching of all partitions, for good: to be called before queues are dropped, which librdkafka would fill again.
-    pub fn stop(&self) {
+    /// Stops fetching of all partitions, for good: to be called before queues are dropped, or librdkafka goes on with what
+    /// nobody will take.
+    pub fn stop_fetching(&self) {
         let owned = self.owned.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let owned: Vec<_> = owned.iter().map(|(topic, partition)| (topic.as_str(), *partition)).collect();
-        // What is not assigned is not fetched.
-        let _ = self.pause(&owned);
+        let partitions: Vec<_> = owned.iter().map(|(topic, partition)| (topic.as_str(), *partition)).collect();
+        // It fails for a topic's name only, and their queues have taken them.
+        let _ = self.pause(&partitions);
     }
 
     /// Goes on fetching.
     ///
     /// # Errors
-    /// When a partition is not assigned.
+    /// [`Error::TopicName`]. A partition that is not assigned is passed over.
     pub fn resume(&self, partitions: &[(&str, i32)]) -> Result<(), Error> {
         self.client.resume(&unset(partitions)?).map_err(|e| Error::from_call("resume partitions", &e))
     }
@@ -390,17 +391,14 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
-    fn records_of_any_length_fetched_ahead_stay_within_the_memory_given() {
-        for memory in [16 << 20, 64 << 20, 1 << 30] {
-            for queues in [1, 2, 8] {
+    fn what_queues_hold_of_records_of_any_length_is_within_the_memory_given() {
+        for memory in [4 << 20, 16 << 20, 64 << 20, 1 << 30] {
+            for queues in [1, 2, 16, 32] {
                 let prefetch = Prefetch::of(memory, queues);
                 for bytes in [1, 60, 400, 10_000] {
-                    let records = prefetch.records.min(prefetch.kib * 1024 / bytes) * queues;
-                    // On its way a record is longer by some bytes.
-                    let answer = prefetch.answer / (bytes + 10);
-                    let taken = (records + answer) * (RECORD_OVERHEAD + bytes);
-                    let bound = if bytes < 60 { memory * 3 } else { memory * 9 / 8 };
-                    assert!(taken <= bound, "{taken} of {memory} for {bytes} bytes in {queues} queues");
+                    let records = prefetch.records.min(prefetch.kib * 1024 / bytes);
+                    let held = queues * records * (RECORD_OVERHEAD + bytes);
+                    assert!(held <= memory, "{held} of {memory} for {bytes} bytes in {queues} queues");
                 }
             }
         }
