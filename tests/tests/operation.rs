@@ -129,6 +129,29 @@ fn a_job_that_waits_for_its_broker_is_healthy_and_not_ready() {
 }
 
 #[test]
+fn rule_14_epochs_that_change_nothing_end_without_a_commit() {
+    let counting = Counting::new("idle-epochs", broker());
+    let job = counting.job.clone().runtime(json!({ "metricsPort": 0 }));
+    broker().produce(counting.input(), &[Record::keyed("key", "")]);
+    let folder = Folder::new();
+    let mut run = folder.start(&job, &[]);
+    counting.await_end(&mut run, DEADLINE);
+    let committed = || broker().epoch(&job.group(), counting.input());
+    let epoch = committed();
+    wait::until("the job knows of its commit", DEADLINE, || samples(&run)["weir_epoch"] >= epoch as f64);
+    let before = samples(&run);
+    let seconds = "weir_last_commit_timestamp_seconds";
+    wait::until("twenty epochs more end", DEADLINE, || {
+        let now = samples(&run);
+        now["weir_epoch"] >= before["weir_epoch"] + 20.0 && now[seconds] > before[seconds]
+    });
+    assert_eq!(samples(&run)["weir_checkpoints_total"], before["weir_checkpoints_total"]);
+    assert_eq!(committed(), epoch);
+    broker().produce(counting.input(), &[Record::keyed("key", "")]);
+    wait::until("a record is committed", DEADLINE, || committed() > epoch);
+}
+
+#[test]
 fn every_metric_is_read_here_moves_as_it_should_and_is_documented() {
     let counting = Counting::new("metrics", broker());
     let mut job = counting.job.clone();
