@@ -1,6 +1,7 @@
 //! Running the weir binary, and ending it in several ways.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -239,6 +240,29 @@ impl Run {
     /// The same; `None` while nothing answers.
     pub fn try_get(&self, path: &str) -> Option<(u16, String)> {
         http_get(&self.metrics_address()?, path)
+    }
+
+    /// The samples of a scrape: name with labels, and value. Waits until the port is open; a job whose components are being
+    /// loaded has no metrics yet.
+    #[track_caller]
+    pub fn samples(&self) -> BTreeMap<String, f64> {
+        let sample = |line: &str| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        };
+        self.get("/metrics").1.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect()
+    }
+
+    /// One of them; 0 where it has none of this name.
+    #[track_caller]
+    pub fn sample(&self, name: &str) -> f64 {
+        self.samples().get(name).copied().unwrap_or_default()
+    }
+
+    /// How often the job has restarted inside the process.
+    #[track_caller]
+    pub fn restarts(&self) -> u64 {
+        self.sample("weir_restarts_total") as u64
     }
 
     /// Host and port of the monitoring port, once it is open.

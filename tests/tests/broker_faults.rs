@@ -228,11 +228,7 @@ fn rule_8_outputs_behind_a_slow_flush_are_held_back_within_the_budget_and_then_t
     let load = broker.load(counting.input(), KEYS, FAST);
     let mut run = folder.start(&counting.job, &[]);
     goes_on(&counting, &mut run);
-    let taken = || {
-        let (_, metrics) = run.get("/metrics");
-        let line = metrics.lines().find_map(|line| line.strip_prefix(r#"weir_source_records_total{source="in"} "#));
-        line.expect("the records read").parse::<u64>().unwrap()
-    };
+    let taken = || run.sample(r#"weir_source_records_total{source="in"}"#) as u64;
     proxy.harm(Api::Produce, Way::Request, Effect::Delay(DEADLINE / 2), 1);
     wait::until("outputs wait", DEADLINE, || proxy.hits() > 0);
     let (begin, mut before, mut times, mut memory) = (taken(), 0, 0, 0);

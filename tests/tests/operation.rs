@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -17,16 +17,6 @@ use weir_tests::wait;
 use weir_tests::weir::{Folder, Run, cache, code};
 
 const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Samples of a scrape: name with labels, and value.
-fn samples(run: &Run) -> BTreeMap<String, f64> {
-    let text = run.get("/metrics").1;
-    let sample = |line: &str| {
-        let (name, value) = line.rsplit_once(' ')?;
-        Some((name.to_owned(), value.parse().ok()?))
-    };
-    text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect()
-}
 
 /// Names of metrics, as their families are declared.
 fn families(run: &Run) -> BTreeSet<String> {
@@ -81,7 +71,7 @@ fn health_is_good_again_when_the_deadline_has_ended_the_call_and_the_restart_is_
     await_still(&run);
     wait::until("health is good again", DEADLINE, || run.get("/healthz").0 == 200);
     wait::until("the restart is counted", DEADLINE, || {
-        let seen = samples(&run);
+        let seen = run.samples();
         let at_least_one = |name: &str| seen.get(name).is_some_and(|value| *value >= 1.0);
         [
             r#"weir_errors_total{kind="retry"}"#,
@@ -101,7 +91,7 @@ fn a_sink_that_takes_nothing_is_no_standing_still() {
         .runtime(json!({ "metricsPort": 0, "workers": 1 }));
     let folder = Folder::new();
     let run = folder.start_unread(&job, &["--still-after", "1"]);
-    let written = || samples(&run).get(r#"weir_sink_bytes_total{sink="out"}"#).copied();
+    let written = || run.samples().get(r#"weir_sink_bytes_total{sink="out"}"#).copied();
     let (mut last, mut looks) = (None, 0);
     wait::until("the pipe is full", DEADLINE, || {
         let now = written();
@@ -138,14 +128,14 @@ fn rule_14_epochs_that_change_nothing_end_without_a_commit() {
     counting.await_end(&mut run, DEADLINE);
     let committed = || broker().epoch(&job.group(), counting.input());
     let epoch = committed();
-    wait::until("the job knows of its commit", DEADLINE, || samples(&run)["weir_epoch"] >= epoch as f64);
-    let before = samples(&run);
+    wait::until("the job knows of its commit", DEADLINE, || run.samples()["weir_epoch"] >= epoch as f64);
+    let before = run.samples();
     let seconds = "weir_last_commit_timestamp_seconds";
     wait::until("twenty epochs more end", DEADLINE, || {
-        let now = samples(&run);
+        let now = run.samples();
         now["weir_epoch"] >= before["weir_epoch"] + 20.0 && now[seconds] > before[seconds]
     });
-    assert_eq!(samples(&run)["weir_checkpoints_total"], before["weir_checkpoints_total"]);
+    assert_eq!(run.samples()["weir_checkpoints_total"], before["weir_checkpoints_total"]);
     assert_eq!(committed(), epoch);
     broker().produce(counting.input(), &[Record::keyed("key", "")]);
     wait::until("a record is committed", DEADLINE, || committed() > epoch);
@@ -167,8 +157,8 @@ fn every_metric_is_read_here_moves_as_it_should_and_is_documented() {
     let folder = Folder::new();
     let mut run = folder.start(&job, &[]);
     counting.await_end(&mut run, DEADLINE);
-    wait::until("the lag is measured", DEADLINE, || samples(&run).get("weir_source_lag_records") == Some(&0.0));
-    let seen = samples(&run);
+    wait::until("the lag is measured", DEADLINE, || run.samples().get("weir_source_lag_records") == Some(&0.0));
+    let seen = run.samples();
     let read = RefCell::new(BTreeSet::new());
     let value = |name: &str| {
         let family = name.split('{').next().unwrap();
@@ -216,7 +206,7 @@ fn every_metric_is_read_here_moves_as_it_should_and_is_documented() {
     assert_eq!(value(r#"weir_guest_parse_log_lines_dropped_total"#), 0.0);
 
     let committed = value("weir_last_commit_timestamp_seconds");
-    wait::until("the next epoch", DEADLINE, || samples(&run)["weir_last_commit_timestamp_seconds"] > committed);
+    wait::until("the next epoch", DEADLINE, || run.samples()["weir_last_commit_timestamp_seconds"] > committed);
 
     let documented: BTreeSet<String> = {
         let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md")).unwrap();

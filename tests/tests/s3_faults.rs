@@ -38,13 +38,6 @@ fn goes_on(counting: &Counting<'_>, run: &mut Run) {
     counting.await_committed(run, before + PER_SECOND / 2, DEADLINE);
 }
 
-fn restarts(run: &Run) -> u64 {
-    let text = run.get("/metrics").1;
-    // A job whose components are being loaded has no metrics yet.
-    let Some(line) = text.lines().find(|line| line.starts_with("weir_restarts_total")) else { return 0 };
-    line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
-}
-
 #[test]
 fn rule_18_a_put_that_is_refused_slow_or_answered_to_nobody_is_made_once_without_a_restart() {
     let s3 = S3::start();
@@ -62,7 +55,7 @@ fn rule_18_a_put_that_is_refused_slow_or_answered_to_nobody_is_made_once_without
         }
     }
     goes_on(&counting, &mut run);
-    assert_eq!(restarts(&run), 0, "{}", run.stderr());
+    assert_eq!(run.restarts(), 0, "{}", run.stderr());
     counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
 
@@ -88,7 +81,7 @@ fn what_a_start_asks_and_gets_no_good_answer_to_is_asked_again_and_never_read_as
         assert_eq!(harms.map(|harm| harm.hits()), [times; 3], "{effect:?} of {asked:?}");
         assert!(listing.hits() > 0, "{effect:?} of a listing");
         assert!(!run.stderr().contains("a new run begins"), "{}", run.stderr());
-        assert!(restarts(&run) <= 10, "{effect:?}: {}", run.stderr());
+        assert!(run.restarts() <= 10, "{effect:?}: {}", run.stderr());
         run.kill_9();
     }
     let folder = s3.folder();
@@ -118,14 +111,14 @@ fn rule_10_a_store_of_errors_silence_or_slowness_for_longer_than_a_transaction_c
     let mut run = folder.start(&counting.job, METRICS);
     for effect in [Effect::Answer(500), Effect::Answer(503), Effect::Swallow, Effect::Delay(Duration::from_secs(5))] {
         goes_on(&counting, &mut run);
-        let before = restarts(&run);
+        let before = run.restarts();
         let harm = proxy.harm("", "", effect, u64::MAX);
         let sick = Instant::now();
         wait::until(&format!("{effect:?} for {LONGER:?}"), DEADLINE, || {
             run.assert_running();
             sick.elapsed() > LONGER
         });
-        let restarted = restarts(&run) - before;
+        let restarted = run.restarts() - before;
         assert!(harm.hits() > 0 && (1..=5).contains(&restarted), "{effect:?}: {restarted} restarts in {LONGER:?}: {}", run.stderr());
     }
     goes_on(&counting, &mut run);
@@ -143,9 +136,9 @@ fn rule_18_a_put_that_arrives_when_the_job_has_given_it_up_changes_nothing() {
     for path in [EPOCH, "/merge-", EPOCH] {
         goes_on(&counting, &mut run);
         let harm = proxy.harm("PUT", path, Effect::Hold, 1);
-        wait::until(&format!("{path} is given up"), DEADLINE, || restarts(&run) > given_up);
+        wait::until(&format!("{path} is given up"), DEADLINE, || run.restarts() > given_up);
         goes_on(&counting, &mut run);
-        given_up = restarts(&run);
+        given_up = run.restarts();
         harm.release();
         wait::until(&format!("{path} arrives"), DEADLINE, || harm.late() == [200]);
     }
@@ -190,7 +183,7 @@ fn rule_14_a_runs_marker_that_arrives_late_does_not_make_a_later_start_begin_ane
     let arguments = [METRICS, &["--from-savepoint", &savepoint]].concat();
     let marker = proxy.harm("PUT", "/run.json", Effect::Hold, 1);
     let mut run = folder.start(&counting.job, &arguments);
-    wait::until("the marker is given up", DEADLINE, || restarts(&run) > 0);
+    wait::until("the marker is given up", DEADLINE, || run.restarts() > 0);
     goes_on(&counting, &mut run);
     marker.release();
     wait::until("the marker arrives and is refused", DEADLINE, || marker.late() == [412]);
@@ -238,7 +231,7 @@ fn rule_18_an_upload_by_parts_whose_steps_fail_and_whose_end_nobody_hears_is_the
         let folder = s3.folder();
         let mut run = folder.start(&counting.job, METRICS);
         counting.await_end(&mut run, DEADLINE);
-        assert_eq!(restarts(&run), 0, "{}", run.stderr());
+        assert_eq!(run.restarts(), 0, "{}", run.stderr());
         run.terminate();
         run.wait(DEADLINE).expect(code::OK);
     }

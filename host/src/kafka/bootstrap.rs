@@ -1,10 +1,11 @@
 //! When a client that has lost all its brokers is told of its bootstrap servers again.
 //!
 //! librdkafka 2.10 and later drop every broker that an answer does not name, and an answer may name none: that of a broker
-//! which its controller has fenced, because its machine stood still for one. They begin to add the bootstrap servers again, but the same
-//! answer counts as a success, which can call that off; noted as begun, it is never begun again, and nobody is asked any more
-//! (confluentinc/librdkafka#5301). Mostly it works, and then adding them once more only disturbs: so they are added when, some
-//! time after the loss, no broker is connected. A producer's records then wait for their deadline, and a consumer reads nothing for ever.
+//! which its controller has fenced, as when its machine stood still. They begin to add the bootstrap servers again, but the
+//! same answer counts as a success, which can call that off; noted as begun, it is never begun again, and nobody is asked
+//! any more (confluentinc/librdkafka#5301): a producer's records wait for their deadline, and a consumer reads nothing for
+//! ever. Mostly it works, and then adding them once more only disturbs. So they are added when, some time after the loss, no
+//! broker is connected.
 
 use std::time::{Duration, Instant};
 

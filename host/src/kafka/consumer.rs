@@ -123,7 +123,7 @@ impl Consumer {
     pub fn new(cluster: &Cluster, settings: &ConsumerSettings) -> Result<Self, Error> {
         let prefetch = Prefetch::of(settings.prefetch, settings.queues);
         let (records, kib) = (prefetch.records.to_string(), prefetch.kib.to_string());
-        // Less than a request may be long, librdkafka does not take.
+        // librdkafka refuses an answer that may be shorter than a request.
         let request = cluster.property("message.max.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(0).min(1_000_000_000);
         let answer = prefetch.answer.max(request).to_string();
         let of_partition = prefetch.answer.min(4 << 20).to_string();
