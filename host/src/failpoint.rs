@@ -23,29 +23,31 @@ macro_rules! failpoint {
 }
 
 #[cfg(feature = "failpoints")]
-pub use armed::{POINTS, arm, end, is_last};
+pub use armed::{arm, end, is_last};
+
+/// All points, in the order in which a run gets to them.
+#[cfg(any(test, feature = "failpoints"))]
+pub const POINTS: [&str; 12] = [
+    "restore",
+    "begin",
+    "produce",
+    "delta-put",
+    "manifest-put",
+    "offsets-sent",
+    "commit-sent",
+    "committed",
+    "garbage",
+    "merge",
+    "adopt",
+    "spill",
+];
 
 #[cfg(feature = "failpoints")]
 mod armed {
+    use super::POINTS;
     use std::path::PathBuf;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
-
-    /// All points, in the order in which a run gets to them.
-    pub const POINTS: [&str; 12] = [
-        "restore",
-        "begin",
-        "produce",
-        "delta-put",
-        "manifest-put",
-        "offsets-sent",
-        "commit-sent",
-        "committed",
-        "garbage",
-        "merge",
-        "adopt",
-        "spill",
-    ];
 
     static ARMED: OnceLock<Armed> = OnceLock::new();
 

@@ -6,7 +6,7 @@ Each patch beside this file changes the host only. Above its diff it says what i
   Kills: ...     a run of weir-faults with these kills: the oracle finds something lost, repeated, reordered or wrong, or
                  weir ends by itself with an error like
   Refusal: ...
-  Tests: ...     a file of tests/tests, and a test in it, which fails with a text like
+  Tests: ...     a file of tests/tests, and a test in it, whose oracle finds such a thing, or which fails with a text like
   Says: ...
   Units: ...     unit tests of the host
 
@@ -35,7 +35,10 @@ TESTS = ["faults", "broker_faults"]
 PATIENCE = 600
 SEED = "5"
 FOUND = re.compile(r'"(lost|duplicated|reordered|state_mismatch)": ([1-9]\d*)')
+FOUND_BY_TEST = re.compile(r"^(lost|duplicated|reordered): ([1-9]\d*)$", re.MULTILINE)
 UNFINISHED = re.compile(r'"unfinished": [1-9]')
+# Folders of a run, which are others in each.
+FOLDER = re.compile(rf"{tempfile.gettempdir()}/weir-test-\w+/")
 # What weir said when it ended by itself.
 SAID = re.compile(r"^error: (.*)$", re.MULTILINE)
 
@@ -113,27 +116,32 @@ def noticed_by_kills(kills, refusal):
         ran = run(command)
     if ran.returncode == 0:
         return None
-    found = FOUND.findall(ran.stdout)
-    if found:
-        return "oracle: " + ", ".join(sorted({f"{what} {count}" for what, count in found}))
+    if found := FOUND.findall(ran.stdout):
+        return oracle(found)
     said = next((said for said in SAID.findall(ran.stdout) if refusal and re.search(refusal, said)), None)
     if said:
-        return f"refusal: {said}"
+        return f"refusal: {FOLDER.sub('', said)}"
     if UNFINISHED.search(ran.stdout):
         return None
     raise Unexpected(f"the kill run failed, and not by what it is to find:\n{ran.stdout[-4000:]}")
 
 
-def noticed_by(program, what, names, says=""):
+def oracle(found):
+    return "oracle: " + ", ".join(sorted({f"{what} {count}" for what, count in found}))
+
+
+def noticed_by(program, what, names, says):
     ran = run([program, *names.split()])
     if "running 0 tests" in ran.stdout:
         sys.exit(f"sabotage: there is no test {names}")
     failed = re.findall(r"^test (\S+) \.\.\. FAILED$", ran.stdout, re.MULTILINE)
     if not failed:
         return None
-    said = re.search(f".*({says}).*", ran.stdout)
+    if found := FOUND_BY_TEST.findall(ran.stdout):
+        return f"{oracle(found)}, in {', '.join(failed)}"
+    said = says is not None and re.search(f".*({says}).*", ran.stdout)
     if not said:
-        raise Unexpected(f"{', '.join(failed)} failed, and not by {says!r}:\n{ran.stdout[-4000:]}")
+        raise Unexpected(f"{', '.join(failed)} failed, and not by what it is to find:\n{ran.stdout[-4000:]}")
     return f"{what}: {', '.join(failed)}" + (f": {said.group(0)}" if says else "")
 
 
@@ -142,9 +150,9 @@ def noticed(kind, what, expected):
         return noticed_by_kills(what, expected.get("Refusal"))
     if kind == "Tests":
         file, name = what.split()
-        return noticed_by(SABOTAGE / "debug" / "deps" / file, "test", name, expected["Says"])
+        return noticed_by(SABOTAGE / "debug" / "deps" / file, "test", name, expected.get("Says"))
     unit = executable(cargo("test", "--no-run", "--lib"), "weir_host")
-    return noticed_by(unit, "unit test", what)
+    return noticed_by(unit, "unit test", what, "")
 
 
 def lines(patch, kinds):
@@ -164,7 +172,7 @@ def main():
     build()
     for kind, what in sorted({selection for patch in chosen for selection in selections(patch)}):
         print(f"clean tree, {kind}: {what}", flush=True)
-        if by := noticed(kind, what, {"Says": ""}):
+        if by := noticed(kind, what, {}):
             sys.exit(f"sabotage: the clean tree fails {kind}: {what}: {by}")
     results = []
     for patch in chosen:

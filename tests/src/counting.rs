@@ -1,11 +1,12 @@
 //! A job that counts the records of each key, and what its output has to be.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::broker::Broker;
+use crate::faults::oracle::{Findings, Sequences};
 use crate::job::{Job, operator};
 use crate::wait;
 use crate::weir::{Outcome, Run, code};
@@ -102,28 +103,37 @@ impl<'a> Counting<'a> {
     /// Input is `sent` records of [`Broker::load`] over `keys` keys.
     #[track_caller]
     pub fn assert_exact(&self, sent: u64, keys: u64) {
-        self.assert_counts(sent, keys, |count, highest| count == highest + 1);
+        assert_all_counted(self.found(), sent, keys);
     }
 
     /// The same, but that counts may come again.
     #[track_caller]
     pub fn assert_none_missing(&self, sent: u64, keys: u64) {
-        self.assert_counts(sent, keys, |count, highest| (1..=highest + 1).contains(&count));
+        let mut found = self.found();
+        for counts in found.values_mut() {
+            let mut seen = HashSet::new();
+            counts.retain(|count| seen.insert(count.clone()));
+        }
+        assert_all_counted(found, sent, keys);
     }
 
-    #[track_caller]
-    fn assert_counts(&self, sent: u64, keys: u64, follows: impl Fn(u64, u64) -> bool) {
-        let mut highest: HashMap<Vec<u8>, u64> = HashMap::new();
+    /// What came out, by key.
+    fn found(&self) -> Sequences {
+        let mut found = Sequences::new();
         for received in self.to.consume(&self.counts) {
-            let count: u64 = received.record.text().parse().expect("a count");
-            let before = highest.entry(received.record.key.clone().expect("a key")).or_default();
-            assert!(follows(count, *before), "after {before} came {received:?}");
-            *before = count.max(*before);
+            let count = received.record.text().parse().expect("a count");
+            let key = String::from_utf8(received.record.key.expect("a key")).expect("a key that is text");
+            found.entry(key).or_default().push((count, String::new()));
         }
-        for key in 0..keys.min(sent) {
-            let expected = sent / keys + u64::from(key < sent % keys);
-            assert_eq!(highest.remove(format!("key-{key}").as_bytes()), Some(expected), "count of key-{key}");
-        }
-        assert!(highest.is_empty(), "keys that were never sent: {highest:?}");
+        found
     }
+}
+
+#[track_caller]
+fn assert_all_counted(found: Sequences, sent: u64, keys: u64) {
+    let counts = |key| (1..=sent / keys + u64::from(key < sent % keys)).map(|count| (count, String::new())).collect();
+    let expected = (0..keys.min(sent)).map(|key| (format!("key-{key}"), counts(key))).collect();
+    let mut findings = Findings::default();
+    findings.compare("counts", &expected, found);
+    assert!(findings.is_empty(), "of {sent} records of {keys} keys\n{findings}");
 }

@@ -16,7 +16,7 @@ use crate::weir::{Folder, code};
 const SHOWN: usize = 20;
 
 /// Of each key its records in order: the number of the record that it comes of, and what it says.
-type Sequences = HashMap<String, Vec<(u64, String)>>;
+pub type Sequences = HashMap<String, Vec<(u64, String)>>;
 /// Operator, state, key and the key in the map, if it is one.
 type StateKey = (String, String, String, Option<String>);
 
@@ -112,7 +112,7 @@ impl Findings {
     }
 
     /// Compares what came out on one topic.
-    fn compare(&mut self, topic: &str, expected: &Sequences, mut found: Sequences) {
+    pub fn compare(&mut self, topic: &str, expected: &Sequences, mut found: Sequences) {
         for (key, expected) in expected {
             let found = found.remove(key).unwrap_or_default();
             if found == *expected {

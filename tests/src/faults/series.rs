@@ -97,8 +97,13 @@ pub fn run(name: &str, broker: &Broker, seed: u64, kills: &[Kill]) -> Report {
         let before = objects(&folder, &workload);
         let ended = match kill {
             Kill::Random => {
-                // Every fourth is over before the job has started to read.
-                let within = if random.below(4) == 0 { 800 } else { 2_500 };
+                let within = match random.below(8) {
+                    // Before the job has started to read, mostly.
+                    0 | 1 => 800,
+                    // When its memory has been full, and entries were given back for RocksDB to hold.
+                    2 => 15_000,
+                    _ => 2_500,
+                };
                 kill_within(folder.start(&workload.job, &[]), random.below(within))
             }
             Kill::TakeOver => {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::checkpoint::{FileRef, Manifest, SplitPosition, StateDescriptor};
 
+mod crash;
 mod savepoint;
 
 const NAME: &str = "000000000007-a-7.ckpt";
