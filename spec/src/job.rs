@@ -109,6 +109,9 @@ pub struct Checkpoint {
     pub interval: Duration,
     /// An epoch ends early when this much changed state, or of standard input, has gathered.
     pub dirty_bytes: ByteSize,
+    /// An epoch ends early when so many bytes of outputs, keys and values, have been written in it. What a crash makes the
+    /// job write again is bounded by that, too.
+    pub output_bytes: ByteSize,
     /// A broker aborts a transaction that is open for longer, so an epoch and its commit have to be over within it; from
     /// 1s to 15m, which is what brokers allow by default. After a crash it is also how long readers of committed records
     /// wait at most for what the process left open, unless the job starts again before. Longer than any outage of the
@@ -153,6 +156,7 @@ impl Default for Checkpoint {
         Self {
             interval: Duration::secs(1),
             dirty_bytes: ByteSize::mib(64),
+            output_bytes: ByteSize::mib(256),
             transaction_timeout: Duration::secs(120),
             path: None,
             store: None,

@@ -54,7 +54,7 @@ fn what_is_left_out_has_its_documented_default() {
     assert_eq!(job.checkpoint_path(), PathBuf::from(".weir/copy"));
     assert_eq!(
         serde_json::to_value(&job.spec.checkpoint).unwrap(),
-        serde_json::json!({"interval": "1s", "dirtyBytes": "64MiB", "transactionTimeout": "2m"})
+        serde_json::json!({"interval": "1s", "dirtyBytes": "64MiB", "outputBytes": "256MiB", "transactionTimeout": "2m"})
     );
     assert_eq!(
         serde_json::to_value(&job.spec.runtime).unwrap(),

@@ -142,6 +142,28 @@ fn rule_14_epochs_that_change_nothing_end_without_a_commit() {
 }
 
 #[test]
+fn rule_10_an_epoch_ends_when_so_many_bytes_of_state_have_changed_or_outputs_been_written_however_long_it_may_last() {
+    const KEYS: u64 = 20_000;
+    let of_each_key: Vec<Record> = (0..KEYS).map(|key| Record::keyed(format!("key-{key}"), "")).collect();
+    for (name, limit) in [("dirty-bytes", "dirtyBytes"), ("output-bytes", "outputBytes")] {
+        let counting = Counting::new(name, broker());
+        let job = counting.job.clone().checkpoint(json!({ "interval": "7m", "transactionTimeout": "15m", limit: "64KiB" }));
+        let folder = Folder::new();
+        let mut run = folder.start(&job, &[]);
+        for epoch in 1..=3 {
+            broker().produce(counting.input(), &of_each_key);
+            wait::until("an epoch that has ended early", DEADLINE, || {
+                run.assert_running();
+                counting.epoch() >= epoch
+            });
+        }
+        run.terminate();
+        run.wait(DEADLINE).expect(code::OK);
+        counting.assert_exact(3 * KEYS, KEYS);
+    }
+}
+
+#[test]
 fn every_metric_is_read_here_moves_as_it_should_and_is_documented() {
     let counting = Counting::new("metrics", broker());
     let mut job = counting.job.clone();

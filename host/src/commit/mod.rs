@@ -119,6 +119,7 @@ pub(crate) struct Coordinator {
     pub metrics: Arc<JobMetrics>,
     pub interval: Duration,
     pub dirty_bytes: usize,
+    pub output_bytes: usize,
     /// Longest delivery of at-least-once outputs where no transaction sets it.
     pub delivery_timeout: Duration,
     /// How long a job that was asked to end may take to drain and commit.
@@ -231,6 +232,7 @@ impl Coordinator {
             let due = self.savepoints.is_wanted(ending)
                 || clock::since(last_epoch) >= self.interval
                 || self.shared.dirty_bytes.load(Ordering::Relaxed) >= self.dirty_bytes
+                || self.shared.output_bytes.load(Ordering::Relaxed) >= self.output_bytes
                 || self.files.wants_commit(&self.shared);
             if in_flight.is_none() && (due || ending) && self.files.has_room(&mut self.names)? {
                 last_epoch = clock::monotonic();
@@ -241,6 +243,8 @@ impl Coordinator {
 
     fn begin_epoch(&mut self, last: bool) -> InFlight {
         self.epoch += 1;
+        // What is written before the barrier gets to a worker counts for the next epoch.
+        self.shared.output_bytes.store(0, Ordering::Relaxed);
         self.workers.iter().for_each(|w| w.tell(Command::Barrier(self.epoch)));
         let trace = self.begin_trace(last);
         let deltas = self.workers.iter().map(|_| None).collect();

@@ -105,6 +105,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
         metrics: prepared.metrics.clone(),
         interval: prepared.job.spec.checkpoint.interval.as_std(),
         dirty_bytes: prepared.job.spec.checkpoint.dirty_bytes.as_usize(),
+        output_bytes: prepared.job.spec.checkpoint.output_bytes.as_usize(),
         delivery_timeout: world::BROKER_TIMEOUT,
         drain_timeout: DRAIN_TIMEOUT,
         epoch: start.epoch,
@@ -151,6 +152,7 @@ fn share(prepared: &Prepared, control: &Arc<Control>, world: &World, budget: &Bu
         stopping: control.stop.clone(),
         aborted: false.into(),
         dirty_bytes: 0.into(),
+        output_bytes: 0.into(),
         skip_log: Default::default(),
         wants_spill: false.into(),
     })

@@ -87,6 +87,8 @@ pub struct Shared {
     pub aborted: AtomicBool,
     /// Bytes changed in the running epoch, of all workers.
     pub dirty_bytes: AtomicUsize,
+    /// Bytes written to sinks in the running epoch, by all workers.
+    pub output_bytes: AtomicUsize,
     /// Bounds what is logged of records that are skipped.
     pub(crate) skip_log: LogLimit,
     /// Set by a worker whose state does not fit any more because RocksDB is behind.

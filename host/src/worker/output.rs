@@ -132,6 +132,7 @@ impl Output {
     fn write_through(&mut self, sink: usize, batch: &Batch) -> Result<(), Error> {
         let Some(writer) = self.sinks.get(sink).cloned() else { return Ok(()) };
         self.shared.metrics.sink(sink).add(batch.len(), batch.data_len());
+        self.shared.output_bytes.fetch_add(batch.data_len(), Ordering::Relaxed);
         match writer {
             SinkWriter::Local(local) => {
                 // Whoever reads a pipe may stop reading: that is waiting, as for a topic.

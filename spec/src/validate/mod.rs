@@ -119,6 +119,7 @@ impl Findings {
         self.range(&path.field("transactionTimeout"), checkpoint.transaction_timeout, Duration::secs(1)..=Duration::secs(900));
         self.range(&path.field("interval"), checkpoint.interval, Duration::millis(10)..=Duration::secs(3600));
         self.at_least(&path.field("dirtyBytes"), checkpoint.dirty_bytes, ByteSize::kib(64));
+        self.at_least(&path.field("outputBytes"), checkpoint.output_bytes, ByteSize::kib(64));
         let is_empty = checkpoint.path.as_ref().is_some_and(|folder| folder.as_os_str().is_empty());
         self.not_empty(&path.field("path"), is_empty, "name a folder, or remove the field");
         if let Some(store) = &checkpoint.store {

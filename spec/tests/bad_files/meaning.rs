@@ -270,11 +270,13 @@ job.yaml:15:39: spec.operators[1].limits.deadline: must be at least 1ms
     },
     Case {
         name: "a checkpoint at every moment",
-        edits: &[("interval: 1s", "interval: 1ms, dirtyBytes: 1")],
+        edits: &[("interval: 1s", "interval: 1ms, dirtyBytes: 1, outputBytes: 1kB")],
         refusal: r"job.yaml:23:16: spec.checkpoint.interval: must be from 10ms to 1h
   found: `1ms`
 job.yaml:23:31: spec.checkpoint.dirtyBytes: must be at least 64KiB
-  found: `1`",
+  found: `1`
+job.yaml:23:46: spec.checkpoint.outputBytes: must be at least 64KiB
+  found: `1kB`",
     },
     Case {
         name: "an epoch longer than a transaction may be",
