@@ -26,6 +26,10 @@ pub enum Effect {
     Hold,
     /// Nothing comes of it, and the connection stays.
     Swallow,
+    /// It is passed on, no answer ever comes, and the connection stays: the server hears and is not heard.
+    Mute,
+    /// The connection is closed instead, and the server never hears of it.
+    Reset,
 }
 
 #[derive(Debug)]
@@ -35,6 +39,9 @@ struct Rule {
     effect: Effect,
     left: AtomicU64,
     hits: AtomicU64,
+    /// How many requests it delays now.
+    delays: AtomicU64,
+    most_delays: AtomicU64,
     held: Mutex<Held>,
     changed: Condvar,
 }
@@ -87,8 +94,9 @@ impl HttpProxy {
     /// for all. Of several rules the oldest that is left is obeyed.
     pub fn harm(&self, method: &'static str, path: &str, effect: Effect, times: u64) -> Harm {
         let (held, changed) = Default::default();
-        let (left, hits) = (AtomicU64::new(times), AtomicU64::new(0));
-        let rule = Arc::new(Rule { method, path: path.to_owned(), effect, left, hits, held, changed });
+        let (hits, delays, most_delays) = Default::default();
+        let (path, left) = (path.to_owned(), AtomicU64::new(times));
+        let rule = Arc::new(Rule { method, path, effect, left, hits, delays, most_delays, held, changed });
         lock(&self.rules).push(rule.clone());
         Harm(rule)
     }
@@ -100,6 +108,11 @@ impl Harm {
         self.0.hits.load(Ordering::Relaxed)
     }
 
+    /// How many requests it has delayed at one time, at most.
+    pub fn most_at_once(&self) -> u64 {
+        self.0.most_delays.load(Ordering::Relaxed)
+    }
+
     /// Passes on what is [held](Effect::Hold), and what will be.
     pub fn release(&self) {
         lock(&self.0.held).released = true;
@@ -109,6 +122,15 @@ impl Harm {
     /// What the server answered to requests that reached it when their clients had given up.
     pub fn late(&self) -> Vec<u16> {
         lock(&self.0.held).late.clone()
+    }
+}
+
+impl Rule {
+    fn delay(&self, time: Duration) {
+        let at_once = self.delays.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most_delays.fetch_max(at_once, Ordering::Relaxed);
+        thread::park_timeout(time);
+        self.delays.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -136,7 +158,7 @@ fn serve(client: &TcpStream, server: u16, rules: &Rules) -> io::Result<()> {
             None => to.write_all(&ask(server, &request)?.bytes)?,
             Some(Effect::Answer(status)) => to.write_all(&refusal(status, &request))?,
             Some(Effect::Delay(time)) => {
-                thread::park_timeout(time);
+                rule.iter().for_each(|rule| rule.delay(time));
                 to.write_all(&ask(server, &request)?.bytes)?;
             }
             Some(Effect::LoseAnswer) => return ask(server, &request).map(drop),
@@ -156,6 +178,11 @@ fn serve(client: &TcpStream, server: u16, rules: &Rules) -> io::Result<()> {
                 to.write_all(&answer.bytes)?;
             }
             Some(Effect::Swallow) => return io::copy(&mut requests, &mut io::sink()).map(drop),
+            Some(Effect::Mute) => {
+                ask(server, &request)?;
+                return io::copy(&mut requests, &mut io::sink()).map(drop);
+            }
+            Some(Effect::Reset) => return Ok(()),
         }
     }
     Ok(())

@@ -7,8 +7,8 @@ use std::time::Duration;
 use weir_tests::broker::{Broker, broker};
 use weir_tests::counting::Counting;
 use weir_tests::faults::series::{self, Kill, POINTS};
-use weir_tests::job::Job;
-use weir_tests::records::Record;
+use weir_tests::job::{Job, operator};
+use weir_tests::records::{Record, assert_equal_by_key};
 use weir_tests::wait;
 use weir_tests::weir::{Folder, code};
 
@@ -19,9 +19,43 @@ fn nothing_is_lost_repeated_reordered_or_computed_wrongly_by_random_kills_and_on
     let pairs = second.rev().flat_map(|kill| [Kill::Random, kill]);
     let kills: Vec<Kill> = pairs.chain([Kill::TakeOver]).chain(first.rev()).collect();
     let report = series::run("faults", broker(), 1, &kills);
-    assert!(report.findings.is_empty(), "of {} records, through {report:?}\n{}", report.sent, report.findings);
+    assert!(report.findings.is_empty(), "of {} records, through {report:?}\n{}", report.records, report.findings);
     assert_eq!(report.points.len(), POINTS.len());
     assert_eq!((report.phases.values().sum::<u64>(), report.take_overs), (6, 1), "{:?}", report.phases);
+    assert_eq!(report.sent.values().sum::<u64>(), 1, "{:?}", report.sent);
+}
+
+#[test]
+fn a_job_without_state_is_exact_through_kills_around_its_commits() {
+    const DEADLINE: Duration = Duration::from_secs(60);
+    const KEYS: u64 = 500;
+    let record = |number: u64| (format!("key-{}", number % KEYS), number.to_string());
+    let (input, output) = (broker().topic("stateless-in", 2), broker().topic("stateless-out", 2));
+    let job = Job::new("stateless")
+        .checkpoint(serde_json::json!({ "interval": "50ms", "transactionTimeout": "10s" }))
+        .source("in", broker().source(&input))
+        .operator(operator("pass", "passthrough", "in", serde_json::json!({})))
+        .sink("out", &["pass"], broker().sink(&output))
+        .runtime(serde_json::json!({ "workers": 2 }));
+    let folder = Folder::new();
+    let load = broker().load_of(&input, (0..).map(record), 0, 10_000);
+    for (point, hit) in ["begin", "produce", "delta-put", "manifest-put", "offsets-sent", "commit-sent", "committed"].into_iter().zip(3..) {
+        series::end_at(&folder, &job, point, hit);
+        let mut run = folder.start(&job, &[]);
+        let before = broker().epoch(&job.group(), &input);
+        wait::until("commits after it", DEADLINE, || {
+            run.assert_running();
+            broker().epoch(&job.group(), &input) > before + hit
+        });
+        run.kill_9();
+    }
+    let sent = load.stop();
+    folder.run(&job, &["--until-end"], DEADLINE).expect(code::OK);
+    let bare = |records: Vec<Record>| records.into_iter().map(Record::bare).collect::<Vec<_>>();
+    // As the guest changes them.
+    let changed = |value: String| value.into_bytes().into_iter().map(|byte| byte ^ 0x20).collect::<Vec<_>>();
+    let expected = (0..sent).map(record).map(|(key, value)| Record::keyed(key, changed(value))).collect();
+    assert_equal_by_key("out", &bare(broker().records(&output)), &bare(expected));
 }
 
 #[test]

@@ -47,7 +47,8 @@ fn rule_18_a_put_that_is_refused_slow_or_answered_to_nobody_is_made_once_without
     let folder = s3.folder();
     let mut run = folder.start(&counting.job, METRICS);
     wait::until("the first put", DEADLINE, || probe.hits() == 1);
-    for effect in [Effect::Answer(500), Effect::Answer(503), Effect::Delay(Duration::from_secs(1)), Effect::LoseAnswer] {
+    let late = Effect::Delay(Duration::from_secs(1));
+    for effect in [Effect::Answer(500), Effect::Answer(503), late, Effect::LoseAnswer, Effect::Reset] {
         for (method, path) in [("PUT", EPOCH), ("PUT", "/merge-"), ("POST", "?delete")] {
             goes_on(&counting, &mut run);
             let harm = proxy.harm(method, path, effect, 2);
@@ -69,7 +70,8 @@ fn what_a_start_asks_and_gets_no_good_answer_to_is_asked_again_and_never_read_as
     goes_on(&counting, &mut run);
     run.kill_9();
     let slow = (Effect::Delay(Duration::from_secs(1)), 1);
-    for (effect, times) in [(Effect::Answer(500), 2), (Effect::Answer(503), 2), (Effect::LoseAnswer, 2), (Effect::CutAnswer, 2), slow] {
+    let soon = [Effect::Answer(500), Effect::Answer(503), Effect::LoseAnswer, Effect::CutAnswer, Effect::Reset];
+    for (effect, times) in soon.map(|effect| (effect, 2)).into_iter().chain([slow]) {
         let asked = [("HEAD", EPOCH), ("GET", EPOCH), ("GET", "/run.json")];
         // At the first commit, which does without it.
         let listing = proxy.harm("GET", "list-type", effect, times);
@@ -86,6 +88,31 @@ fn what_a_start_asks_and_gets_no_good_answer_to_is_asked_again_and_never_read_as
     }
     let folder = s3.folder();
     let run = folder.start(&counting.job, METRICS);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
+}
+
+#[test]
+fn a_start_fetches_the_objects_of_a_checkpoint_beside_each_other() {
+    const OBJECTS: u64 = 8;
+    let s3 = S3::start();
+    let (counting, proxy) = counting("s3-beside", &s3, "40s");
+    let load = broker().load(counting.input(), KEYS, PER_SECOND);
+    let folder = s3.folder();
+    // Without merges each epoch's object stays.
+    let merges = proxy.harm("PUT", "/merge-", Effect::Hold, u64::MAX);
+    let mut run = folder.start(&counting.job, METRICS);
+    wait::until("a checkpoint of several objects", DEADLINE, || {
+        run.assert_running();
+        counting.epoch() > OBJECTS
+    });
+    run.kill_9();
+    drop(merges);
+    let late = proxy.harm("GET", ".ckpt", Effect::Delay(Duration::from_millis(500)), u64::MAX);
+    let folder = s3.folder();
+    let mut run = folder.start(&counting.job, METRICS);
+    goes_on(&counting, &mut run);
+    assert!(late.most_at_once() >= OBJECTS / 2, "of {} objects {} at once", late.hits(), late.most_at_once());
+    drop(late);
     counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
 
@@ -109,7 +136,8 @@ fn rule_10_a_store_of_errors_silence_or_slowness_for_longer_than_a_transaction_c
     let load = broker().load(counting.input(), KEYS, PER_SECOND);
     let folder = s3.folder();
     let mut run = folder.start(&counting.job, METRICS);
-    for effect in [Effect::Answer(500), Effect::Answer(503), Effect::Swallow, Effect::Delay(Duration::from_secs(5))] {
+    let late = Effect::Delay(Duration::from_secs(5));
+    for effect in [Effect::Answer(500), Effect::Answer(503), Effect::Swallow, Effect::Mute, Effect::Reset, late] {
         goes_on(&counting, &mut run);
         let before = run.restarts();
         let harm = proxy.harm("", "", effect, u64::MAX);

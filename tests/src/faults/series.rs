@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::oracle::Findings;
 use super::workload::{KEYS, Workload, inputs};
 use crate::broker::Broker;
+use crate::job::Job;
 use crate::records::Random;
 use crate::wait;
 use crate::weir::{Folder, Outcome, Run, code};
@@ -67,12 +68,14 @@ pub struct Report {
     pub phases: BTreeMap<&'static str, u64>,
     /// How many times the job has ended at each failpoint.
     pub points: BTreeMap<&'static str, u64>,
+    /// How many commits that were sent and not answered were carried out, as the next start tells, and how many were not.
+    pub sent: BTreeMap<&'static str, u64>,
     /// How many times another process has taken the job over.
     pub take_overs: u64,
     /// How many starts with a flipped bit were refused.
     pub refused: u64,
     /// Records of the input.
-    pub sent: u64,
+    pub records: u64,
     /// What the oracle says.
     pub findings: Findings,
 }
@@ -135,25 +138,28 @@ pub fn run(name: &str, broker: &Broker, seed: u64, kills: &[Kill]) -> Report {
                     // Else RocksDB is only brought up, which passes the point too seldom.
                     folder.wipe_rocksdb(&workload.job);
                 }
-                let ended = end_at(&folder, &workload, point, 1 + random.below(HITS));
+                let ended = end_at(&folder, &workload.job, point, 1 + random.below(HITS));
                 *report.points.entry(point).or_default() += 1;
                 ended
             }
         };
         report.resolve(&mut unsure, &ended.stderr);
-        if *kill == Kill::Random {
-            let left = objects(&folder, &workload);
-            let own: Vec<&String> = left.difference(&before).collect();
-            match phase(&folder, &workload, &ended.stderr, &own) {
+        let left = objects(&folder, &workload);
+        let own: Vec<&String> = left.difference(&before).collect();
+        let newest = own.iter().filter_map(|name| epoch(name)).max().unwrap_or(0);
+        match kill {
+            Kill::Random => match phase(&folder, &workload, &ended.stderr, &own) {
                 Some(phase) => *report.phases.entry(phase).or_default() += 1,
-                None => unsure = Some(own.iter().filter_map(|name| epoch(name)).max().unwrap_or(0)),
-            }
+                None => unsure = Some((*kill, newest)),
+            },
+            Kill::At("commit-sent") => unsure = Some((*kill, newest)),
+            _ => {}
         }
     }
-    report.sent = load.stop();
+    report.records = load.stop();
     let last = folder.run(&workload.job, &["--until-end"], DEADLINE).expect(code::OK);
     report.resolve(&mut unsure, &last.stderr);
-    report.findings = workload.judge(&folder, seed, report.sent);
+    report.findings = workload.judge(&folder, seed, report.records);
     report
 }
 
@@ -196,11 +202,14 @@ fn with_flipped_bit(folder: &Folder, workload: &Workload<'_>, random: &mut Rando
     Ok(refused)
 }
 
-/// Starts the build with failpoints and waits until it has ended itself there.
+/// Starts a job in the build with failpoints and waits until it has ended itself at that hit of the point.
+///
+/// # Panics
+/// When it ends otherwise.
 #[track_caller]
-fn end_at(folder: &Folder, workload: &Workload<'_>, point: &str, hit: u64) -> Outcome {
+pub fn end_at(folder: &Folder, job: &Job, point: &str, hit: u64) -> Outcome {
     let marker = folder.path("marker");
-    let ended = folder.start_armed(&workload.job, &format!("{point}:{hit}:{}", marker.display()), &[]).wait(DEADLINE);
+    let ended = folder.start_armed(job, &format!("{point}:{hit}:{}", marker.display()), &[]).wait(DEADLINE);
     let reached = fs::read_to_string(&marker).unwrap_or_default();
     let as_asked = ended.status.signal() == Some(SIGABRT) && reached == point;
     assert!(as_asked, "hit {hit} of {point}: the marker says `{reached}`, {}; stderr:\n{}", ended.status, ended.stderr);
@@ -209,15 +218,19 @@ fn end_at(folder: &Folder, workload: &Workload<'_>, point: &str, hit: u64) -> Ou
 }
 
 impl Report {
-    /// Whether an epoch that was put is committed is seen by the next start.
-    fn resolve(&mut self, unsure: &mut Option<u64>, stderr: &str) {
+    /// Whether an epoch that a kill left behind is committed is seen by the next start.
+    fn resolve(&mut self, unsure: &mut Option<(Kill, u64)>, stderr: &str) {
         let resumed = stderr.lines().find(|line| line.contains("resuming")).and_then(|line| {
             let number = line.split("epoch=").nth(1)?;
             number.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok()
         });
-        if let (Some(put), Some(resumed)) = (*unsure, resumed) {
-            let phase = if put > resumed { "put, not committed" } else { "in an epoch" };
-            *self.phases.entry(phase).or_default() += 1;
+        if let (Some((kill, put)), Some(resumed)) = (*unsure, resumed) {
+            let is_committed = put <= resumed;
+            let count = match kill {
+                Kill::Random => self.phases.entry(if is_committed { "in an epoch" } else { "put, not committed" }),
+                _ => self.sent.entry(if is_committed { "carried out" } else { "not carried out" }),
+            };
+            *count.or_default() += 1;
             *unsure = None;
         }
     }
