@@ -18,6 +18,9 @@ const MANY: usize = 32;
 const WIDTH_IF_MANY: usize = 8;
 /// Files below this size are alike: opening them costs more than their bytes.
 const SMALL_BYTES: u64 = 16 * 1024;
+/// So many times what RocksDB lacks is too much to write into it once more. Alike files are below it, so that merges of
+/// young files do not make it catch up every few epochs.
+const BURIED: u64 = 4;
 /// Below this much beside the base, space is not worth a merge.
 const SPACE_FLOOR_BYTES: u64 = 1 << 20;
 
@@ -32,7 +35,7 @@ const SPACE_FLOOR_BYTES: u64 = 1 << 20;
 ///    stretch, or young files, always cheaper, would keep older ones from ever being merged when merges are slow;
 /// 3. else, with more than 32 files, the cheapest stretch of eight, so that the list never reaches [`MAX_FILES`].
 #[must_use]
-pub fn plan_merge(files: &[FileRef]) -> Option<Range<usize>> {
+pub(super) fn plan_merge(files: &[FileRef]) -> Option<Range<usize>> {
     let (base, rest) = files.split_first()?;
     let rest_bytes: u64 = rest.iter().map(|file| file.bytes).sum();
     let hidden: u64 = rest.iter().map(|file| file.tombstones).sum();
@@ -51,6 +54,36 @@ pub fn plan_merge_beside(files: &[FileRef], replaced: &[FileRef]) -> Option<Rang
     let behind = files.iter().position(|file| file == last)? + 1;
     let stretch = plan_stretch(files.get(behind..)?)?;
     Some(behind + stretch.start..behind + stretch.end)
+}
+
+/// What is to be done about a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// The stretch to merge.
+    pub merge: Option<Range<usize>>,
+    /// RocksDB is to catch up, so that more can be merged.
+    pub catch_up: bool,
+}
+
+/// [`plan_merge`] over RocksDB with its state at epoch `mark`, 0 if it holds none. A base is made of what RocksDB has: of a
+/// merged file it can only take over all, which would be the whole state for the sake of a few deltas.
+#[must_use]
+pub fn plan_merge_over(files: &[FileRef], mark: u64) -> Due {
+    let due = plan_merge(files);
+    let had = files.partition_point(|file| file.last_epoch <= mark);
+    // A full list keeps the next epoch waiting.
+    let is_base = due == Some(0..files.len()) && files.len() < MAX_FILES;
+    let Some((old, news)) = files.split_at_checked(had).filter(|_| is_base) else {
+        return Due { merge: due, catch_up: false };
+    };
+    let bytes = |files: &[FileRef]| files.iter().map(|file| file.bytes).sum::<u64>();
+    if news.is_empty() || bytes(old) <= BURIED * bytes(news) {
+        return Due { merge: due, catch_up: false };
+    }
+    match plan_merge(old).filter(|range| range.start == 0) {
+        None => Due { merge: plan_stretch(files), catch_up: true },
+        older => Due { merge: older, catch_up: false },
+    }
 }
 
 fn plan_stretch(files: &[FileRef]) -> Option<Range<usize>> {
@@ -155,6 +188,26 @@ mod tests {
     }
 
     #[test]
+    fn rule_20_a_base_is_merged_of_what_rocksdb_has() {
+        let numbered = |sizes: &[u64]| {
+            let mut list = files(sizes);
+            list.iter_mut().zip(1..).for_each(|(file, epoch)| (file.first_epoch, file.last_epoch) = (epoch, epoch));
+            list
+        };
+        let plans = |list: &[FileRef]| (0..=list.len() as u64).map(|mark| plan_merge_over(list, mark)).collect::<Vec<_>>();
+        let merge = |merge| Due { merge: Some(merge), catch_up: false };
+        let meanwhile = Due { merge: Some(1..5), catch_up: true };
+        // What follows the base outweighs half of it.
+        let list = numbered(&[20 * MIB, 6 * MIB, 4 * MIB, MIB, MIB]);
+        assert_eq!(plans(&list), [merge(0..5), merge(0..5), meanwhile.clone(), meanwhile, merge(0..4), merge(0..5)]);
+        let alike = numbered(&[MIB, MIB, MIB, MIB, MIB]);
+        assert_eq!(plans(&alike), vec![merge(0..5); 6], "there is little to be saved");
+        let full = numbered(&[vec![MIB; MAX_FILES - 1], vec![KIB]].concat());
+        let quickest = Due { merge: plan_merge(&full), catch_up: false };
+        assert_eq!(plan_merge_over(&full, MAX_FILES as u64 - 1), quickest, "there is no time");
+    }
+
+    #[test]
     fn rule_19_a_merged_file_is_adopted_only_into_an_unchanged_list() {
         let list = files(&[9, 8, 7, 6]);
         let merged = file("m", 500);
@@ -209,13 +262,21 @@ mod tests {
     }
 
     /// 5,000 epochs; each merge takes `delay` epochs, or `delay_of_all` if it is of the whole list, and is adopted then.
-    fn simulate((delay, delay_of_all): (u64, u64), mut epoch_keys: impl FnMut(u64) -> Keys) -> Outcome {
+    /// RocksDB catches up every so many epochs, if at all, and when it is to; that takes `delay` epochs, too.
+    fn simulate((delay, delay_of_all): (u64, u64), spills: Option<u64>, mut epoch_keys: impl FnMut(u64) -> Keys) -> Outcome {
         let mut list: Vec<FileRef> = Vec::new();
         let mut contents: BTreeMap<String, Keys> = BTreeMap::new();
         let mut live = Keys::new();
         let mut running: Vec<(u64, Vec<FileRef>, FileRef)> = Vec::new();
         let (mut most_files, mut space, mut deltas, mut written, mut number) = (0, 0f64, 0u64, 0u64, 0u64);
+        let (mut mark, mut spilling) = (0, None);
         for epoch in 1..=5000 {
+            if let Some((_, to)) = spilling.take_if(|(done, _)| *done <= epoch) {
+                mark = to;
+            }
+            if spills.is_some_and(|every| epoch % every == 0) {
+                spilling.get_or_insert((epoch + delay, epoch - 1));
+            }
             let keys = epoch_keys(epoch);
             for (key, alive) in &keys {
                 if *alive {
@@ -225,7 +286,7 @@ mod tests {
                 };
             }
             number += 1;
-            let delta = describe(number, &keys);
+            let delta = FileRef { first_epoch: epoch, last_epoch: epoch, ..describe(number, &keys) };
             deltas += delta.bytes;
             written += delta.bytes;
             contents.insert(delta.name.clone(), keys);
@@ -234,11 +295,14 @@ mod tests {
                 list = adopt(&list, &replaced, merged).unwrap();
             }
             let due = match running.as_slice() {
-                [] => plan_merge(&list),
-                [(_, replaced, _)] => plan_merge_beside(&list, replaced),
-                _ => None,
+                [] => plan_merge_over(&list, mark),
+                [(_, replaced, _)] => Due { merge: plan_merge_beside(&list, replaced), catch_up: false },
+                _ => Due::default(),
             };
-            if let Some(range) = due {
+            if due.catch_up {
+                spilling.get_or_insert((epoch + delay, epoch));
+            }
+            if let Some(range) = due.merge {
                 let delay = if range == (0..list.len()) { delay_of_all } else { delay };
                 let replaced = list[range.clone()].to_vec();
                 let mut keys = Keys::new();
@@ -247,7 +311,8 @@ mod tests {
                     keys.retain(|_, live| *live);
                 }
                 number += 1;
-                let merged = describe(number, &keys);
+                let epochs = (replaced[0].first_epoch, replaced[replaced.len() - 1].last_epoch);
+                let merged = FileRef { first_epoch: epochs.0, last_epoch: epochs.1, ..describe(number, &keys) };
                 written += merged.bytes;
                 contents.insert(merged.name.clone(), keys);
                 running.push((epoch + delay, replaced, merged));
@@ -302,15 +367,15 @@ mod tests {
             ("everything, every epoch", || Box::new(|_| (0..150).map(|key| (key, true)).collect())),
         ];
         for (name, load) in loads {
-            for delay in [0, 5] {
-                let Outcome { most_files, space, amplification } = simulate((delay, delay), load());
-                println!("{name}, delay {delay}: {most_files} files, {space:.2} x live, {amplification:.2} x deltas");
+            for (delay, spills) in [(0, None), (5, None), (0, Some(20)), (5, Some(20))] {
+                let Outcome { most_files, space, amplification } = simulate((delay, delay), spills, load());
+                println!("{name}, delay {delay}, spills {spills:?}: {most_files} files, {space:.2} x live, {amplification:.2} x deltas");
                 assert!(most_files <= 24, "{name}, delay {delay}: {most_files} files");
                 assert!(space <= 3.0, "{name}, delay {delay}: {space} times the live state");
                 assert!(amplification <= 9.0, "{name}, delay {delay}: {amplification} times the deltas");
             }
             // A base that takes long keeps no epoch waiting.
-            let Outcome { most_files, .. } = simulate((5, 600), load());
+            let Outcome { most_files, .. } = simulate((5, 600), None, load());
             println!("{name}, a slow base: {most_files} files");
             assert!(most_files < MAX_FILES, "{name}, a slow base: {most_files} files");
         }

@@ -5,7 +5,7 @@
 //!   An object is written once and never again; whatever damages it is reported with its name and place, never misread.
 //! - **One put an epoch**: the [`Manifest`] is the footer of the epoch's object, and the commit names it by
 //!   [`CommitMetadata`]. An object that no commit names has no meaning.
-//! - **Bounded cost**: [`plan_merge`] keeps the list short, the store within about three times the live state, and the
+//! - **Bounded cost**: [`plan_merge_over`] keeps the list short, the store within about three times the live state, and the
 //!   bytes rewritten logarithmic in its size.
 //! - **A start is a decision, not a guess** ([`recovery`]): a pure function from the facts found to start, resume or a
 //!   refusal that says what is wrong, where, and how to mend it.
@@ -39,7 +39,7 @@ pub use manifest::{
     Checkpoint, FileRef, MANIFEST_FORMAT, Manifest, Mode, OperatorState, SinkPosition, SplitPosition, StateDescriptor, StateKind,
 };
 pub use merge::{Merged, merge, merge_files};
-pub use merge_plan::{MAX_FILES, adopt, garbage, plan_merge, plan_merge_beside};
+pub use merge_plan::{Due, MAX_FILES, adopt, garbage, plan_merge_beside, plan_merge_over};
 pub use metadata::{CommitMetadata, MAX_METADATA_BYTES, ManifestRef, MetadataError};
 pub use recovery::{Decision, Facts, Refusal, decide, has_lost_commits};
 pub use restore::{find_checkpoint, restore};

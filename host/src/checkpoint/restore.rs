@@ -42,7 +42,7 @@ pub fn restore<E: From<Error>>(store: &Store, files: &[FileRef], mut apply: impl
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{MANIFEST_FORMAT, Manifest, Names, Writer, adopt, merge_files, plan_merge};
+    use crate::checkpoint::{MANIFEST_FORMAT, Manifest, Names, Writer, adopt, merge_files, merge_plan::plan_merge};
     use std::collections::BTreeMap;
 
     fn manifest(epoch: u64, files: Vec<FileRef>) -> Manifest {

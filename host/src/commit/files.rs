@@ -2,7 +2,7 @@
 
 use super::{Error, task::Task};
 use crate::{
-    checkpoint::{self, Checkpoint, FileRef, Listed, Merged, Names, Object, Store},
+    checkpoint::{self, Checkpoint, Due, FileRef, Listed, Merged, Names, Object, Store},
     state,
     worker::Shared,
 };
@@ -37,6 +37,8 @@ pub(crate) struct Files {
     merging: Vec<Merging>,
     disk: Option<Arc<state::Disk>>,
     spilling: Option<Task<()>>,
+    /// A merge waits until RocksDB has caught up.
+    merge_wants_spill: bool,
     epoch: u64,
 }
 
@@ -48,7 +50,8 @@ impl Files {
         referenced.extend(checkpoint.map(|c| c.own.name.clone()));
         let epoch = checkpoint.map_or(0, |c| c.manifest.epoch);
         let forgotten_until = checkpoint.map_or(0, |c| c.manifest.forgotten_until);
-        Self { store, list, forgotten_until, referenced, unneeded: Vec::new(), merging: Vec::new(), disk, spilling: None, epoch }
+        let (unneeded, merging) = Default::default();
+        Self { store, list, forgotten_until, referenced, unneeded, merging, disk, spilling: None, merge_wants_spill: false, epoch }
     }
 
     pub fn store(&self) -> &Store {
@@ -141,11 +144,12 @@ impl Files {
 
     fn merge_if_due(&mut self, names: &mut Names) -> Result<(), Error> {
         let due = match self.merging.as_slice() {
-            [] => checkpoint::plan_merge(&self.list),
-            [merging] => checkpoint::plan_merge_beside(&self.list, &merging.replaced),
-            _ => None,
+            [] => checkpoint::plan_merge_over(&self.list, self.disk.as_ref().map_or(0, |disk| disk.mark())),
+            [merging] => Due { merge: checkpoint::plan_merge_beside(&self.list, &merging.replaced), catch_up: false },
+            _ => Due::default(),
         };
-        let Some(range) = due else { return Ok(()) };
+        self.merge_wants_spill |= due.catch_up;
+        let Some(range) = due.merge else { return Ok(()) };
         let from_start = range.start == 0;
         let replaced = self.list.get(range).unwrap_or_default().to_vec();
         let (Some(first), Some(last)) = (replaced.first(), replaced.last()) else { return Ok(()) };
@@ -159,7 +163,7 @@ impl Files {
         Ok(())
     }
 
-    /// Lets RocksDB catch up with the committed state when a worker's memory is full.
+    /// Lets RocksDB catch up with the committed state when a worker's memory is full, or a merge waits for it.
     pub fn spill_if_wanted(&mut self, shared: &Shared) -> Result<(), Error> {
         if let Some(spilling) = &self.spilling {
             if spilling.poll()?.is_none() {
@@ -168,7 +172,11 @@ impl Files {
             self.spilling = None;
         }
         let Some(disk) = self.disk.clone() else { return Ok(()) };
-        if disk.mark() >= self.epoch || !shared.wants_spill.swap(false, Ordering::Relaxed) {
+        if disk.mark() >= self.epoch {
+            return Ok(());
+        }
+        let is_wanted = shared.wants_spill.swap(false, Ordering::Relaxed);
+        if !std::mem::take(&mut self.merge_wants_spill) && !is_wanted {
             return Ok(());
         }
         // Opened here, so that a merge which replaces them cannot take them away before they are read.

@@ -8,6 +8,8 @@ use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator, DataBlockIndexType,
     IngestExternalFileOptions, Options, ReadOptions, SstFileWriter,
 };
+use rustix::fs::Advice;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +18,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const MARK_KEY: &[u8] = b"\xff\xff\0\0\0\0mark";
 /// Files that are ingested have about this size.
 const FILE_BYTES: u64 = 64 << 20;
+/// What Linux reads ahead when it is asked to, at most, is a device's read-ahead or largest request: 128 KiB as a rule.
+const READ_AHEAD_BYTES: u64 = 128 << 10;
 const COLUMN_FAMILY: &str = "default";
 
 /// RocksDB with exactly the state at one committed epoch. Shared by the workers, which read; one thread at a time writes.
@@ -68,6 +72,12 @@ fn options(cache_bytes: usize) -> Options {
     options.set_max_open_files(-1);
     options.set_keep_log_file_num(2);
     options
+}
+
+/// Bytes of this machine's memory.
+fn memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram * u64::from(info.mem_unit)
 }
 
 fn open(options: &Options, folder: &Path) -> std::result::Result<DB, rocksdb::Error> {
@@ -166,7 +176,7 @@ impl Disk {
             std::fs::remove_dir_all(&files).map_err(io)?;
         }
         std::fs::create_dir_all(&files).map_err(io)?;
-        Ok(Ingestion { disk: self, epoch, folder: files, done: Vec::new(), current: None, _writer: guard })
+        Ok(Ingestion { disk: self, epoch, folder: files, done: Vec::new(), current: None, read_back: memory() / 2, _writer: guard })
     }
 
     /// Looks up `keys`, which are sorted, and reports each with its position.
@@ -225,6 +235,8 @@ pub struct Ingestion<'a> {
     folder: PathBuf,
     done: Vec<PathBuf>,
     current: Option<(SstFileWriter<'a>, PathBuf)>,
+    /// Bytes of files that may still be read back into memory.
+    read_back: u64,
     _writer: MutexGuard<'a, ()>,
 }
 
@@ -253,7 +265,26 @@ impl Ingestion<'_> {
     fn close(&mut self) -> Result<()> {
         if let Some((mut writer, path)) = self.current.take() {
             writer.finish().map_err(|e| self.disk.error("finish a file to ingest", e))?;
+            if let Err(error) = self.read_back(&path) {
+                tracing::debug!(%error, file = %path.display(), "not read back into memory");
+            }
             self.done.push(path);
+        }
+        Ok(())
+    }
+
+    /// Has the system read a file back into memory, beside us: RocksDB's writer gives the pages of a file up once they are
+    /// written, so that each look-up after it would read from the disk and be waited for. Of state that is larger than
+    /// memory the first half of memory only: more would push out what was read before.
+    fn read_back(&mut self, file: &Path) -> std::io::Result<()> {
+        let file = std::fs::File::open(file)?;
+        let bytes = file.metadata()?.len();
+        if bytes > self.read_back {
+            return Ok(());
+        }
+        self.read_back -= bytes;
+        for at in (0..bytes).step_by(READ_AHEAD_BYTES as usize) {
+            rustix::fs::fadvise(&file, at, NonZeroU64::new(READ_AHEAD_BYTES), Advice::WillNeed)?;
         }
         Ok(())
     }
