@@ -109,8 +109,8 @@ pub struct Checkpoint {
     pub interval: Duration,
     /// An epoch ends early when this much changed state, or of standard input, has gathered.
     pub dirty_bytes: ByteSize,
-    /// An epoch ends early when so many bytes of outputs, keys and values, have been written in it. What a crash makes the
-    /// job write again is bounded by that, too.
+    /// An epoch ends early when so many bytes of outputs, keys and values, have been written in it. With exactly-once sinks
+    /// that is about how much a crash makes the job write again.
     pub output_bytes: ByteSize,
     /// A broker aborts a transaction that is open for longer, so an epoch and its commit have to be over within it; from
     /// 1s to 15m, which is what brokers allow by default. After a crash it is also how long readers of committed records

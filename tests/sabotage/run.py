@@ -35,7 +35,7 @@ TESTS = ["faults", "broker_faults"]
 PATIENCE = 600
 SEED = "5"
 FOUND = re.compile(r'"(lost|duplicated|reordered|state_mismatch)": ([1-9]\d*)')
-FOUND_BY_TEST = re.compile(r"^(lost|duplicated|reordered): ([1-9]\d*)$", re.MULTILINE)
+FOUND_BY_TEST = re.compile(r"^(lost|duplicated|reordered|state mismatch): ([1-9]\d*)$", re.MULTILINE)
 UNFINISHED = re.compile(r'"unfinished": [1-9]')
 # Folders of a run, which are others in each.
 FOLDER = re.compile(rf"{tempfile.gettempdir()}/weir-test-\w+/")

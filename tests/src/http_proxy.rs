@@ -29,7 +29,7 @@ pub enum Effect {
     /// It is passed on, no answer ever comes, and the connection stays: the server hears and is not heard.
     Mute,
     /// The connection is closed instead, and the server never hears of it.
-    Reset,
+    Close,
 }
 
 #[derive(Debug)]
@@ -158,7 +158,9 @@ fn serve(client: &TcpStream, server: u16, rules: &Rules) -> io::Result<()> {
             None => to.write_all(&ask(server, &request)?.bytes)?,
             Some(Effect::Answer(status)) => to.write_all(&refusal(status, &request))?,
             Some(Effect::Delay(time)) => {
-                rule.iter().for_each(|rule| rule.delay(time));
+                if let Some(rule) = rule {
+                    rule.delay(time);
+                }
                 to.write_all(&ask(server, &request)?.bytes)?;
             }
             Some(Effect::LoseAnswer) => return ask(server, &request).map(drop),
@@ -182,7 +184,7 @@ fn serve(client: &TcpStream, server: u16, rules: &Rules) -> io::Result<()> {
                 ask(server, &request)?;
                 return io::copy(&mut requests, &mut io::sink()).map(drop);
             }
-            Some(Effect::Reset) => return Ok(()),
+            Some(Effect::Close) => return Ok(()),
         }
     }
     Ok(())

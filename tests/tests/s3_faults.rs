@@ -48,7 +48,7 @@ fn rule_18_a_put_that_is_refused_slow_or_answered_to_nobody_is_made_once_without
     let mut run = folder.start(&counting.job, METRICS);
     wait::until("the first put", DEADLINE, || probe.hits() == 1);
     let late = Effect::Delay(Duration::from_secs(1));
-    for effect in [Effect::Answer(500), Effect::Answer(503), late, Effect::LoseAnswer, Effect::Reset] {
+    for effect in [Effect::Answer(500), Effect::Answer(503), late, Effect::LoseAnswer, Effect::Close] {
         for (method, path) in [("PUT", EPOCH), ("PUT", "/merge-"), ("POST", "?delete")] {
             goes_on(&counting, &mut run);
             let harm = proxy.harm(method, path, effect, 2);
@@ -70,7 +70,7 @@ fn what_a_start_asks_and_gets_no_good_answer_to_is_asked_again_and_never_read_as
     goes_on(&counting, &mut run);
     run.kill_9();
     let slow = (Effect::Delay(Duration::from_secs(1)), 1);
-    let soon = [Effect::Answer(500), Effect::Answer(503), Effect::LoseAnswer, Effect::CutAnswer, Effect::Reset];
+    let soon = [Effect::Answer(500), Effect::Answer(503), Effect::LoseAnswer, Effect::CutAnswer, Effect::Close];
     for (effect, times) in soon.map(|effect| (effect, 2)).into_iter().chain([slow]) {
         let asked = [("HEAD", EPOCH), ("GET", EPOCH), ("GET", "/run.json")];
         // At the first commit, which does without it.
@@ -137,7 +137,7 @@ fn rule_10_a_store_of_errors_silence_or_slowness_for_longer_than_a_transaction_c
     let folder = s3.folder();
     let mut run = folder.start(&counting.job, METRICS);
     let late = Effect::Delay(Duration::from_secs(5));
-    for effect in [Effect::Answer(500), Effect::Answer(503), Effect::Swallow, Effect::Mute, Effect::Reset, late] {
+    for effect in [Effect::Answer(500), Effect::Answer(503), Effect::Swallow, Effect::Mute, Effect::Close, late] {
         goes_on(&counting, &mut run);
         let before = run.restarts();
         let harm = proxy.harm("", "", effect, u64::MAX);

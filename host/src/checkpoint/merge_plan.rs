@@ -18,8 +18,7 @@ const MANY: usize = 32;
 const WIDTH_IF_MANY: usize = 8;
 /// Files below this size are alike: opening them costs more than their bytes.
 const SMALL_BYTES: u64 = 16 * 1024;
-/// So many times what RocksDB lacks is too much to write into it once more. Alike files are below it, so that merges of
-/// young files do not make it catch up every few epochs.
+/// So many times what RocksDB lacks is too much to write into it once more.
 const BURIED: u64 = 4;
 /// Below this much beside the base, space is not worth a merge.
 const SPACE_FLOOR_BYTES: u64 = 1 << 20;
@@ -188,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_20_a_base_is_merged_of_what_rocksdb_has() {
+    fn a_base_is_merged_of_what_rocksdb_has() {
         let numbered = |sizes: &[u64]| {
             let mut list = files(sizes);
             list.iter_mut().zip(1..).for_each(|(file, epoch)| (file.first_epoch, file.last_epoch) = (epoch, epoch));

@@ -148,7 +148,7 @@ impl Files {
             [merging] => Due { merge: checkpoint::plan_merge_beside(&self.list, &merging.replaced), catch_up: false },
             _ => Due::default(),
         };
-        self.merge_wants_spill |= due.catch_up;
+        self.merge_wants_spill = due.catch_up && self.spilling.is_none();
         let Some(range) = due.merge else { return Ok(()) };
         let from_start = range.start == 0;
         let replaced = self.list.get(range).unwrap_or_default().to_vec();

@@ -243,8 +243,6 @@ impl Coordinator {
 
     fn begin_epoch(&mut self, last: bool) -> InFlight {
         self.epoch += 1;
-        // What is written before the barrier gets to a worker counts for the next epoch.
-        self.shared.output_bytes.store(0, Ordering::Relaxed);
         self.workers.iter().for_each(|w| w.tell(Command::Barrier(self.epoch)));
         let trace = self.begin_trace(last);
         let deltas = self.workers.iter().map(|_| None).collect();

@@ -2,6 +2,7 @@
 //! of a run is used again after a restart if the run can go on from there, and wiped otherwise.
 
 mod manifest;
+mod memory;
 
 use super::{Error, Result};
 use rocksdb::{
@@ -18,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const MARK_KEY: &[u8] = b"\xff\xff\0\0\0\0mark";
 /// Files that are ingested have about this size.
 const FILE_BYTES: u64 = 64 << 20;
-/// What Linux reads ahead when it is asked to, at most, is a device's read-ahead or largest request: 128 KiB as a rule.
+/// Linux reads no more for one advice than a device's read-ahead or largest request, 128 KiB as a rule.
 const READ_AHEAD_BYTES: u64 = 128 << 10;
 const COLUMN_FAMILY: &str = "default";
 
@@ -72,12 +73,6 @@ fn options(cache_bytes: usize) -> Options {
     options.set_max_open_files(-1);
     options.set_keep_log_file_num(2);
     options
-}
-
-/// Bytes of this machine's memory.
-fn memory() -> u64 {
-    let info = rustix::system::sysinfo();
-    info.totalram * u64::from(info.mem_unit)
 }
 
 fn open(options: &Options, folder: &Path) -> std::result::Result<DB, rocksdb::Error> {
@@ -176,7 +171,8 @@ impl Disk {
             std::fs::remove_dir_all(&files).map_err(io)?;
         }
         std::fs::create_dir_all(&files).map_err(io)?;
-        Ok(Ingestion { disk: self, epoch, folder: files, done: Vec::new(), current: None, read_back: memory() / 2, _writer: guard })
+        let may_read_back = (memory::limit() / 2).saturating_sub(self.bytes());
+        Ok(Ingestion { disk: self, epoch, folder: files, done: Vec::new(), current: None, may_read_back, _writer: guard })
     }
 
     /// Looks up `keys`, which are sorted, and reports each with its position.
@@ -236,7 +232,7 @@ pub struct Ingestion<'a> {
     done: Vec<PathBuf>,
     current: Option<(SstFileWriter<'a>, PathBuf)>,
     /// Bytes of files that may still be read back into memory.
-    read_back: u64,
+    may_read_back: u64,
     _writer: MutexGuard<'a, ()>,
 }
 
@@ -274,15 +270,15 @@ impl Ingestion<'_> {
     }
 
     /// Has the system read a file back into memory, beside us: RocksDB's writer gives the pages of a file up once they are
-    /// written, so that each look-up after it would read from the disk and be waited for. Of state that is larger than
-    /// memory the first half of memory only: more would push out what was read before.
+    /// written, so that each look-up after it would read from the disk and be waited for. Only while all files have half of
+    /// the memory at most: more would push out what was read before.
     fn read_back(&mut self, file: &Path) -> std::io::Result<()> {
         let file = std::fs::File::open(file)?;
         let bytes = file.metadata()?.len();
-        if bytes > self.read_back {
+        if bytes > self.may_read_back {
             return Ok(());
         }
-        self.read_back -= bytes;
+        self.may_read_back -= bytes;
         for at in (0..bytes).step_by(READ_AHEAD_BYTES as usize) {
             rustix::fs::fadvise(&file, at, NonZeroU64::new(READ_AHEAD_BYTES), Advice::WillNeed)?;
         }

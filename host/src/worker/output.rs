@@ -58,6 +58,8 @@ pub(super) struct Output {
     /// While an epoch is being flushed, what belongs to the next one waits here.
     held: Option<VecDeque<(usize, Batch)>>,
     held_bytes: usize,
+    /// Bytes written in the running epoch.
+    written: usize,
     /// Buffers of what was held back, for the next time: no more bytes than may be held back.
     spare: Vec<Batch>,
     outbox: Outbox,
@@ -71,8 +73,8 @@ pub(super) struct Output {
 
 impl Output {
     pub fn new(shared: Arc<Shared>, sinks: Vec<SinkWriter>, time: Arc<WorkerMetrics>) -> Self {
-        let (spare, chosen, scratch, waited) = (Vec::new(), Vec::new(), Vec::new(), Duration::ZERO);
-        Self { shared, sinks, held: None, held_bytes: 0, spare, outbox: Outbox::new(), chosen, scratch, time, waited }
+        let (held_bytes, written, spare, chosen, scratch, waited) = Default::default();
+        Self { shared, sinks, held: None, held_bytes, written, spare, outbox: Outbox::new(), chosen, scratch, time, waited }
     }
 
     /// The worker's times.
@@ -106,6 +108,7 @@ impl Output {
 
     /// From now on outputs are held back: they belong to the next epoch.
     pub fn hold(&mut self) {
+        self.shared.output_bytes.fetch_sub(std::mem::take(&mut self.written), Ordering::Relaxed);
         self.held.get_or_insert_default();
     }
 
@@ -132,6 +135,7 @@ impl Output {
     fn write_through(&mut self, sink: usize, batch: &Batch) -> Result<(), Error> {
         let Some(writer) = self.sinks.get(sink).cloned() else { return Ok(()) };
         self.shared.metrics.sink(sink).add(batch.len(), batch.data_len());
+        self.written += batch.data_len();
         self.shared.output_bytes.fetch_add(batch.data_len(), Ordering::Relaxed);
         match writer {
             SinkWriter::Local(local) => {

@@ -69,7 +69,7 @@ pub struct Report {
     /// How many times the job has ended at each failpoint.
     pub points: BTreeMap<&'static str, u64>,
     /// How many commits that were sent and not answered were carried out, as the next start tells, and how many were not.
-    pub sent: BTreeMap<&'static str, u64>,
+    pub unanswered: BTreeMap<&'static str, u64>,
     /// How many times another process has taken the job over.
     pub take_overs: u64,
     /// How many starts with a flipped bit were refused.
@@ -146,13 +146,13 @@ pub fn run(name: &str, broker: &Broker, seed: u64, kills: &[Kill]) -> Report {
         report.resolve(&mut unsure, &ended.stderr);
         let left = objects(&folder, &workload);
         let own: Vec<&String> = left.difference(&before).collect();
-        let newest = own.iter().filter_map(|name| epoch(name)).max().unwrap_or(0);
+        let newest = own.iter().filter_map(|name| epoch(name)).max();
         match kill {
             Kill::Random => match phase(&folder, &workload, &ended.stderr, &own) {
                 Some(phase) => *report.phases.entry(phase).or_default() += 1,
-                None => unsure = Some((*kill, newest)),
+                None => unsure = Some((*kill, newest.unwrap_or(0))),
             },
-            Kill::At("commit-sent") => unsure = Some((*kill, newest)),
+            Kill::At("commit-sent") => unsure = Some((*kill, newest.expect("the epoch that was sent"))),
             _ => {}
         }
     }
@@ -228,7 +228,7 @@ impl Report {
             let is_committed = put <= resumed;
             let count = match kill {
                 Kill::Random => self.phases.entry(if is_committed { "in an epoch" } else { "put, not committed" }),
-                _ => self.sent.entry(if is_committed { "carried out" } else { "not carried out" }),
+                _ => self.unanswered.entry(if is_committed { "carried out" } else { "not carried out" }),
             };
             *count.or_default() += 1;
             *unsure = None;
