@@ -80,7 +80,7 @@ pub fn plan_merge_over(files: &[FileRef], mark: u64) -> Due {
         return Due { merge: due, catch_up: false };
     }
     match plan_merge(old).filter(|range| range.start == 0) {
-        None => Due { merge: plan_stretch(files), catch_up: true },
+        None => Due { merge: plan_stretch(files).filter(|range| range.start > 0), catch_up: true },
         older => Due { merge: older, catch_up: false },
     }
 }
@@ -298,20 +298,20 @@ mod tests {
                 [(_, replaced, _)] => Due { merge: plan_merge_beside(&list, replaced), catch_up: false },
                 _ => Due::default(),
             };
-            if due.catch_up {
-                spilling.get_or_insert((epoch + delay, epoch));
+            if due.catch_up && spilling.is_none() {
+                spilling = Some((epoch + delay, epoch));
             }
             if let Some(range) = due.merge {
                 let delay = if range == (0..list.len()) { delay_of_all } else { delay };
                 let replaced = list[range.clone()].to_vec();
                 let mut keys = Keys::new();
                 replaced.iter().for_each(|file| keys.extend(contents.remove(&file.name).unwrap()));
-                if range.start == 0 {
+                let last_epoch = replaced[replaced.len() - 1].last_epoch;
+                if range.start == 0 && spilling.is_none() && (mark == 0 || mark >= last_epoch) {
                     keys.retain(|_, live| *live);
                 }
                 number += 1;
-                let epochs = (replaced[0].first_epoch, replaced[replaced.len() - 1].last_epoch);
-                let merged = FileRef { first_epoch: epochs.0, last_epoch: epochs.1, ..describe(number, &keys) };
+                let merged = FileRef { first_epoch: replaced[0].first_epoch, last_epoch, ..describe(number, &keys) };
                 written += merged.bytes;
                 contents.insert(merged.name.clone(), keys);
                 running.push((epoch + delay, replaced, merged));
