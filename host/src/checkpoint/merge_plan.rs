@@ -64,7 +64,7 @@ pub struct Due {
     pub catch_up: bool,
 }
 
-/// [`plan_merge`] over RocksDB with its state at epoch `mark`, 0 if it holds none. A base is made of what RocksDB has: of a
+/// `plan_merge` over RocksDB with its state at epoch `mark`, 0 if it holds none. A base is made of what RocksDB has: of a
 /// merged file it can only take over all, which would be the whole state for the sake of a few deltas.
 #[must_use]
 pub fn plan_merge_over(files: &[FileRef], mark: u64) -> Due {
