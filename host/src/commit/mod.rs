@@ -188,7 +188,9 @@ impl Coordinator {
         let mut last_lag = clock::monotonic();
         let mut ending_since = None;
         loop {
-            match self.events.recv_timeout(TICK.min(self.interval)) {
+            // Until the epoch is due; one that is due already waits for something else.
+            let left = self.interval.saturating_sub(clock::since(last_epoch));
+            match self.events.recv_timeout(if left.is_zero() { TICK } else { TICK.min(left) }) {
                 Ok(Event::Failed { error, .. }) => return Err(error.into()),
                 Ok(Event::Exhausted(worker)) => exhausted.iter_mut().skip(worker).take(1).for_each(|e| *e = true),
                 Ok(Event::Frozen { worker, delta, positions, .. }) => {
