@@ -23,11 +23,11 @@ macro_rules! failpoint {
 }
 
 #[cfg(feature = "failpoints")]
-pub use armed::{arm, end, is_last};
+pub use armed::{arm, end, is_last, some_millis};
 
 /// All points, in the order in which a run gets to them.
 #[cfg(any(test, feature = "failpoints"))]
-pub const POINTS: [&str; 12] = [
+pub const POINTS: [&str; 14] = [
     "restore",
     "begin",
     "produce",
@@ -39,6 +39,8 @@ pub const POINTS: [&str; 12] = [
     "garbage",
     "merge",
     "adopt",
+    "base",
+    "base-adopt",
     "spill",
 ];
 
@@ -76,6 +78,11 @@ mod armed {
     /// Counts a hit of a point; whether it is the one at which the process ends.
     pub fn is_last(point: &str) -> bool {
         ARMED.get().is_some_and(|armed| armed.point == point && armed.left.fetch_sub(1, Ordering::Relaxed) == 1)
+    }
+
+    /// From 0 to 15 ms, another time in each process: long enough for some requests to be answered.
+    pub fn some_millis() -> i32 {
+        i32::try_from(std::process::id() % 16).unwrap_or(0)
     }
 
     /// Leaves the marker, which names the point, and ends the process.

@@ -20,6 +20,8 @@ pub enum Api {
     OffsetFetch,
     /// Takes a transactional id over.
     InitProducerId,
+    /// Announces partitions of outputs in a transaction.
+    AddPartitionsToTxn,
     /// Announces offsets of a group in a transaction.
     AddOffsetsToTxn,
     /// Commits a transaction.
@@ -66,7 +68,9 @@ struct Rules {
     hits: u64,
     /// Takeovers of a transactional id that were asked for so far.
     takeovers: u64,
-    /// Delayed requests that came when a takeover had passed them.
+    /// What was announced in transactions so far.
+    announced: u64,
+    /// Delayed requests that came when a takeover and then a transaction's begin had passed them.
     overtaken: u64,
     blocked: Vec<Way>,
     /// Connections so far.
@@ -128,7 +132,8 @@ impl Proxy {
         self.shared.lock().hits
     }
 
-    /// How many delayed requests have come to the broker behind a takeover of a transactional id that was asked for after them.
+    /// How many delayed requests have come to the broker behind a takeover of a transactional id and a transaction's begin that
+    /// were asked for after them.
     pub fn overtaken(&self) -> u64 {
         self.shared.lock().overtaken
     }
@@ -171,10 +176,14 @@ impl Shared {
 
     /// Waits for a delayed frame's time.
     fn hold(&self, time: Duration, way: Way) {
-        let before = self.lock().takeovers;
+        let (takeovers, announced) = {
+            let rules = self.lock();
+            (rules.takeovers, rules.announced)
+        };
         thread::park_timeout(time);
         let mut rules = self.lock();
-        rules.overtaken += u64::from(way == Way::Request && rules.takeovers > before);
+        let is_passed = rules.takeovers > takeovers && rules.announced > announced;
+        rules.overtaken += u64::from(way == Way::Request && is_passed);
     }
 
     fn is_lost(&self, connection: u64, way: Way) -> bool {
@@ -237,8 +246,10 @@ fn forward(mut from: &TcpStream, mut to: &TcpStream, (connection, way): (u64, Wa
         }
         shared.wait_while_blocked(way);
         to.write_all(&frame)?;
-        if api == Some(Api::InitProducerId) && way == Way::Request {
-            shared.lock().takeovers += 1;
+        match api.filter(|_| way == Way::Request) {
+            Some(Api::InitProducerId) => shared.lock().takeovers += 1,
+            Some(Api::AddPartitionsToTxn | Api::AddOffsetsToTxn) => shared.lock().announced += 1,
+            _ => {}
         }
     }
 }
@@ -255,6 +266,7 @@ fn kind(frame: &[u8], way: Way, asked: &Asked) -> Option<Api> {
         0 => Some(Api::Produce),
         9 => Some(Api::OffsetFetch),
         22 => Some(Api::InitProducerId),
+        24 => Some(Api::AddPartitionsToTxn),
         25 => Some(Api::AddOffsetsToTxn),
         26 => {
             // Behind key, version and correlation id the client's name; then the transactional id, the producer's id and

@@ -53,7 +53,7 @@ fn rule_9_a_commit_or_abort_that_is_lost_late_or_cut_off_in_either_direction_cos
             }
         }
         let late = 1 + u64::from(api == Api::Abort);
-        wait::until(&format!("the late {api:?} comes behind the next attempt's takeover"), DEADLINE, || proxy.overtaken() == late);
+        wait::until(&format!("the late {api:?} comes behind the next attempt's begin"), DEADLINE, || proxy.overtaken() == late);
     }
     counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }

@@ -109,10 +109,69 @@ fn a_process_that_stood_still_for_longer_than_its_transaction_may_goes_on_exactl
     let load = broker().load(counting.input(), KEYS, PER_SECOND);
     let mut run = folder.start(&counting.job, &[]);
     counting.await_committed(&mut run, PER_SECOND, DEADLINE);
-    run.freeze();
-    assert!(wait::for_some(BEYOND_THE_TIME_OUT, || None::<()>).is_none());
+    // Not between two transactions.
+    wait::until("a process stopped in its transaction", DEADLINE, || {
+        run.freeze();
+        let is_open = broker().open_transactions().contains(&counting.job.group());
+        if !is_open {
+            run.thaw();
+        }
+        is_open
+    });
+    wait::until("the broker has ended the transaction", DEADLINE, || broker().is_transaction_over(&counting.job.group()));
     run.thaw();
+    wait::until("it begins again", DEADLINE, || run.stderr().contains("restarting from the last checkpoint"));
     counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
+}
+
+#[test]
+fn rule_9_an_idle_process_that_was_taken_over_ends_as_fenced_also_before_its_successor_has_committed() {
+    let (broker, proxy) = Broker::proxied();
+    let mut counting = Counting::new("idle-zombie", &broker);
+    counting.job = counting.job.checkpoint(json!({ "transactionTimeout": "5s" }));
+    let once = (0..KEYS).map(|key| Record::keyed(format!("key-{key}"), "")).collect::<Vec<_>>();
+    let here = Folder::new();
+    broker.produce(counting.input(), &once);
+    let mut idle = here.start(&counting.job, &[]);
+    counting.await_committed(&mut idle, KEYS, DEADLINE);
+    assert!(idle.ended_within(BEYOND_THE_TIME_OUT).is_none(), "{}", idle.stderr());
+    proxy.harm(Api::AddOffsetsToTxn, Way::Request, Effect::Drop, u64::MAX);
+    let there = here.twin(&counting.job);
+    let mut successor = there.start(&counting.job, &[]);
+    wait::until("the successor's first commit, which is lost", DEADLINE, || {
+        successor.assert_running();
+        proxy.hits() > 0
+    });
+    broker.produce(counting.input(), &once);
+    idle.wait(DEADLINE).expect(code::FENCED).expect_named(&["fenced"]);
+    proxy.heal();
+    counting.end_exactly(successor, 2 * KEYS, KEYS, DEADLINE);
+}
+
+#[test]
+fn rule_9_a_process_that_cannot_tell_who_committed_last_takes_nothing_over() {
+    let (broker, proxy) = Broker::proxied();
+    let mut counting = Counting::new("unsure-zombie", &broker);
+    counting.job = counting.job.checkpoint(json!({ "transactionTimeout": "5s" }));
+    let load = broker.load(counting.input(), KEYS, PER_SECOND);
+    let here = Folder::new();
+    let mut zombie = here.start(&counting.job, &[]);
+    counting.await_committed(&mut zombie, PER_SECOND, DEADLINE);
+    zombie.freeze();
+    let stopped_at = counting.epoch();
+    let there = here.twin(&counting.job);
+    let mut successor = there.start(&counting.job, &[]);
+    assert!(successor.ended_within(BEYOND_THE_TIME_OUT).is_none(), "{}", successor.stderr());
+    wait::until("commits of the successor", DEADLINE, || counting.epoch() > stopped_at + 1);
+    proxy.harm(Api::OffsetFetch, Way::Answer, Effect::Drop, u64::MAX);
+    zombie.thaw();
+    wait::until("it has looked, and gone on", DEADLINE, || {
+        zombie.assert_running();
+        zombie.stderr().matches("restarting from the last checkpoint").count() > 1
+    });
+    assert!(proxy.heal() > 0);
+    zombie.wait(DEADLINE).expect(code::FENCED).expect_named(&["another process has committed"]);
+    counting.end_exactly(successor, load.stop(), KEYS, DEADLINE);
 }
 
 #[test]
@@ -167,6 +226,35 @@ fn a_call_that_would_outlast_its_transaction_ends_the_job_by_name_and_what_was_c
     assert_eq!(committed, sent[..committed.len()]);
     // With a guest that is mended, the job goes on from there.
     folder.run(&struck("endless", [&input, &output], "nothing"), &["--until-end"], DEADLINE).expect(code::OK);
+    assert_eq!(broker().records(&output), sent);
+}
+
+/// Each call is within its deadline, and an epoch's barrier waits for all of them.
+#[test]
+fn guests_that_are_slow_together_for_longer_than_a_transaction_may_be_open_end_the_job_by_name_and_what_was_committed_is_exact() {
+    const LINKS: usize = 10;
+    let (input, output) = (broker().topic("chain-in", 1), broker().topic("chain-out", 1));
+    let chain = |task: &str| {
+        let config = json!({ "key": "record", "config": { "do": task }, "limits": { "fuel": u64::MAX / 2, "deadline": "10m" } });
+        // What is read within a second is one epoch: the first records are in the transaction when the guests are struck.
+        let job = Job::new("chain")
+            .checkpoint(json!({ "transactionTimeout": "6s", "interval": "1s" }))
+            .source("in", broker().source(&input))
+            .operator(operator("hostile-0", "hostile", "in", config.clone()));
+        let links =
+            (1..LINKS).map(|link| operator(&format!("hostile-{link}"), "hostile", &format!("hostile-{}", link - 1), config.clone()));
+        links
+            .fold(job, Job::operator)
+            .sink("out", &[&format!("hostile-{}", LINKS - 1)], broker().sink(&output))
+            .runtime(json!({ "giveUpAfter": "10s", "workers": 1, "batchRecords": 1 }))
+    };
+    let sent = records(iter::repeat_n("fine", 100).chain(["strike"]).chain(iter::repeat_n("fine", 100)));
+    broker().produce(&input, &sent);
+    let folder = Folder::new();
+    folder.run(&chain("slow"), &[], DEADLINE).expect(code::WORLD).expect_named(&["runtime.giveUpAfter", "checkpoint.transactionTimeout"]);
+    let committed = broker().records(&output);
+    assert_eq!(committed, sent[..committed.len()]);
+    folder.run(&chain("nothing"), &["--until-end"], DEADLINE).expect(code::OK);
     assert_eq!(broker().records(&output), sent);
 }
 

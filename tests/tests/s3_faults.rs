@@ -154,6 +154,24 @@ fn rule_10_a_store_of_errors_silence_or_slowness_for_longer_than_a_transaction_c
 }
 
 #[test]
+fn rule_10_a_store_that_stays_away_ends_the_job_by_name_and_once_it_is_back_the_job_goes_on_exactly() {
+    let s3 = S3::start();
+    let (mut counting, proxy) = counting("s3-gone", &s3, "4s");
+    let patient = counting.job.clone();
+    counting.job = counting.job.runtime(json!({ "giveUpAfter": "10s" }));
+    let load = broker().load(counting.input(), KEYS, PER_SECOND);
+    let folder = s3.folder();
+    let mut run = folder.start(&counting.job, METRICS);
+    goes_on(&counting, &mut run);
+    let away = proxy.harm("", "", Effect::Close, u64::MAX);
+    run.wait(DEADLINE).expect(code::WORLD).expect_named(&["runtime.giveUpAfter", "s3://"]);
+    assert!(away.hits() > 0);
+    drop(away);
+    let run = folder.start(&patient, METRICS);
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
+}
+
+#[test]
 fn rule_18_a_put_that_arrives_when_the_job_has_given_it_up_changes_nothing() {
     let s3 = S3::start();
     let (counting, proxy) = counting("s3-late", &s3, "4s");

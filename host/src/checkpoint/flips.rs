@@ -6,7 +6,7 @@ use super::{
     Access, Checkpoint, Error, FileRef, Location, Manifest, Names, OperatorState, Savepoint, SavepointSource, StateDescriptor, StateKind,
     Store, Writer, find_checkpoint, merge_files, restore,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ impl Taken {
         let savepoint = Savepoint::open(&Location::Folder(self.path("savepoint", "")), &access(), self.folder.path())?;
         let into = tempfile::tempdir().unwrap();
         let store = Store::open_folder(into.path()).unwrap();
-        let checkpoint = savepoint.import(&store, &mut Names::new("b").unwrap(), "new", ("q", vec![], vec![]), &[])?;
+        let checkpoint = savepoint.import(&store, &mut Names::new("b").unwrap(), "new", ("q", vec![], vec![]), (&[], &BTreeSet::new()))?;
         read(&store, &checkpoint)
     }
 

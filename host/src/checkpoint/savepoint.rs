@@ -4,6 +4,7 @@
 //! a savepoint is there whole or not at all. What is read from one is not trusted: names cannot leave the folder, and each
 //! object's length and checksum have to be those that the manifest gives.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -145,7 +146,8 @@ impl Savepoint {
     }
 
     /// Puts its state into a store, as what run `run` begins with: copies of its files, or, where states are to be
-    /// `dropped` (numbers of operators and their states), one file without those. Its epoch comes after the savepoint's.
+    /// `dropped` (numbers of operators and their states), one file without those. Files that `named` has are there already,
+    /// and stay: the job's last commit names them. Its epoch comes after the savepoint's.
     /// Every byte of what the run is to begin with has been read and found sound then.
     ///
     /// # Errors
@@ -156,11 +158,11 @@ impl Savepoint {
         names: &mut Names,
         run: &str,
         (plan, splits, sinks): (&str, Vec<SplitPosition>, Vec<SinkPosition>),
-        dropped: &[(u16, u16)],
+        (dropped, named): (&[(u16, u16)], &BTreeSet<String>),
     ) -> Result<Checkpoint, Error> {
         let from = self.checkpoint.files();
         let files = if dropped.is_empty() {
-            from.into_iter().map(|file| self.copy(store, names, file)).collect::<Result<_, _>>()?
+            from.into_iter().map(|file| self.copy(store, names, named, file)).collect::<Result<_, _>>()?
         } else {
             vec![self.merge_without(store, names, &from, dropped)?]
         };
@@ -192,26 +194,19 @@ impl Savepoint {
         Ok(Checkpoint { manifest, own: FileRef::written(name, epoch, epoch, &written) })
     }
 
-    /// A sound copy of a file. Names are unique, so what has its name is the same file: the job's own, or put by an import
-    /// that was cut off. Where that is damaged, the copy gets another name.
-    fn copy(&self, store: &Store, names: &mut Names, mut file: FileRef) -> Result<FileRef, Error> {
-        let found = store.open_sound(&file).map(drop);
-        if found.is_ok() {
+    /// A sound copy of a file, under a name that was never given: an older process may still be about to delete what has the
+    /// file's own, even where it is there no more. It cannot be about to delete what is `named`.
+    fn copy(&self, store: &Store, names: &mut Names, named: &BTreeSet<String>, file: FileRef) -> Result<FileRef, Error> {
+        if named.contains(&file.name) && store.open_sound(&file).is_ok() {
             return Ok(file);
         }
         let mut bytes = self.store.open_sound(&file)?;
-        match found {
-            Err(Error::Absent { .. }) => {}
-            Err(Error::Corrupt { .. }) => file.name = names.merge(file.first_epoch, file.last_epoch),
-            found => found?,
-        }
+        let file = FileRef { name: names.merge(file.first_epoch, file.last_epoch), ..file };
         let mut upload = store.upload(&file.name)?;
         io::copy(&mut bytes, &mut upload).map_err(|e| Error::io("copy into", Path::new(&store.place()).join(&file.name), e))?;
-        match upload.publish() {
-            // Put by another start meanwhile.
-            Ok(()) | Err(Error::Exists { .. }) => store.open_sound(&file).map(|_| file),
-            Err(error) => Err(error),
-        }
+        upload.publish()?;
+        store.open_sound(&file)?;
+        Ok(file)
     }
 
     fn merge_without(&self, store: &Store, names: &mut Names, files: &[FileRef], dropped: &[(u16, u16)]) -> Result<FileRef, Error> {
@@ -327,7 +322,7 @@ mod tests {
         let savepoint = open(&dir).unwrap();
         let mut names = Names::new("b").unwrap();
         for run in ["one", "two"] {
-            let checkpoint = savepoint.import(&store, &mut names, run, ("q", vec![], vec![]), &[]).unwrap();
+            let checkpoint = savepoint.import(&store, &mut names, run, ("q", vec![], vec![]), (&[], &BTreeSet::new())).unwrap();
             assert_eq!((checkpoint.manifest.epoch, checkpoint.manifest.run.as_str()), (3, run));
             assert_eq!(entries(&store, &checkpoint).len(), 6);
             assert_eq!(Checkpoint::of(&store.open(&checkpoint.own.name).unwrap()).unwrap(), checkpoint);
@@ -339,10 +334,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (store, dir) = taken(folder.path());
         let mut names = Names::new("b").unwrap();
-        let first = open(&dir).unwrap().import(&store, &mut names, "one", ("q", vec![], vec![]), &[]).unwrap();
+        let first = open(&dir).unwrap().import(&store, &mut names, "one", ("q", vec![], vec![]), (&[], &BTreeSet::new())).unwrap();
         let name = &first.files()[0].name;
         flip(&folder.path().join("store").join(name));
-        let second = open(&dir).unwrap().import(&store, &mut names, "two", ("q", vec![], vec![]), &[]).unwrap();
+        let second = open(&dir).unwrap().import(&store, &mut names, "two", ("q", vec![], vec![]), (&[], &BTreeSet::new())).unwrap();
         assert_eq!(entries(&store, &second).len(), 6);
         assert!(!second.files().iter().any(|file| file.name == *name), "{name} is damaged");
     }
@@ -354,7 +349,10 @@ mod tests {
         let savepoint = open(&dir).unwrap();
         let name = savepoint.checkpoint.files()[0].name.clone();
         flip(&dir.join(&name));
-        let refused = open(&dir).unwrap().import(&store, &mut Names::new("b").unwrap(), "x", ("q", vec![], vec![]), &[]).unwrap_err();
+        let refused = open(&dir)
+            .unwrap()
+            .import(&store, &mut Names::new("b").unwrap(), "x", ("q", vec![], vec![]), (&[], &BTreeSet::new()))
+            .unwrap_err();
         assert!(matches!(&refused, Error::Corrupt { object, .. } if *object == name), "{refused}");
     }
 
@@ -370,7 +368,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (store, dir) = taken(folder.path());
         let dropped = [(1, 1), (2, 0), (2, 1)];
-        let checkpoint = open(&dir).unwrap().import(&store, &mut Names::new("b").unwrap(), "x", ("q", vec![], vec![]), &dropped);
+        let checkpoint =
+            open(&dir).unwrap().import(&store, &mut Names::new("b").unwrap(), "x", ("q", vec![], vec![]), (&dropped, &BTreeSet::new()));
         let checkpoint = checkpoint.unwrap();
         assert_eq!(entries(&store, &checkpoint).into_keys().collect::<Vec<_>>(), [key(1, 0, "of-1"), key(1, 0, "of-2")]);
         let left: Vec<_> = checkpoint.manifest.operators.iter().map(|o| (o.id.as_str(), o.states.len())).collect();

@@ -3,20 +3,23 @@
 use super::{Error, task::Task};
 use crate::{
     checkpoint::{self, Checkpoint, Due, FileRef, Listed, Merged, Names, Object, Store},
-    state,
+    clock, state,
     worker::Shared,
 };
 use std::{
     collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// An object this old that no committed manifest names is never named later (rule 21).
 const GARBAGE_AGE: Duration = Duration::from_secs(3600);
+/// How often all that lies in the store is looked through for garbage.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// A merge under way: what it replaces, and its result.
 struct Merging {
+    name: String,
     replaced: Vec<FileRef>,
     drops_tombstones: bool,
     task: Task<FileRef>,
@@ -39,6 +42,11 @@ pub(crate) struct Files {
     spilling: Option<Task<()>>,
     /// A merge waits until RocksDB has caught up.
     merge_wants_spill: bool,
+    /// When the store was last looked through for garbage; none before the first commit of this attempt, after which it is.
+    last_sweep: Option<Instant>,
+    listing: Option<Task<Vec<Listed>>>,
+    /// All that lies in the store, as it was since the last commit or before.
+    listed: Option<Vec<Listed>>,
     epoch: u64,
 }
 
@@ -50,8 +58,21 @@ impl Files {
         referenced.extend(checkpoint.map(|c| c.own.name.clone()));
         let epoch = checkpoint.map_or(0, |c| c.manifest.epoch);
         let forgotten_until = checkpoint.map_or(0, |c| c.manifest.forgotten_until);
-        let (unneeded, merging) = Default::default();
-        Self { store, list, forgotten_until, referenced, unneeded, merging, disk, spilling: None, merge_wants_spill: false, epoch }
+        Self {
+            store,
+            list,
+            forgotten_until,
+            referenced,
+            unneeded: Vec::new(),
+            merging: Vec::new(),
+            disk,
+            spilling: None,
+            merge_wants_spill: false,
+            last_sweep: None,
+            listing: None,
+            listed: None,
+            epoch,
+        }
     }
 
     pub fn store(&self) -> &Store {
@@ -86,6 +107,7 @@ impl Files {
                 continue;
             };
             failpoint!("adopt");
+            failpoint!("base-adopt", when merging.drops_tombstones);
             if let Some(list) = checkpoint::adopt(&self.list, &merging.replaced, merged.clone()) {
                 self.list = list;
                 if merging.drops_tombstones {
@@ -95,14 +117,16 @@ impl Files {
                 self.unneeded.push(merged.name);
             }
             failpoint!("adopt");
+            failpoint!("base-adopt", when merging.drops_tombstones);
         }
         self.merging = under_way;
         Ok(())
     }
 
     /// The manifest in `own` is committed: what only the one before needed is deleted. Nobody else can be about to name
-    /// those files: the commit proves that this process owns the job. What was `listed` before it is swept, too.
-    pub fn committed(&mut self, own: FileRef, names: &mut Names, listed: Option<&[Listed]>) -> Result<(), Error> {
+    /// those files: the commit proves that this process owns the job, and a run that begins with them names copies of its own,
+    /// or what the last commit before it names. What was `listed` before it is swept, too.
+    pub fn committed(&mut self, own: FileRef, names: &mut Names, listed: Option<Vec<Listed>>) -> Result<(), Error> {
         let mut referenced: BTreeSet<_> = self.list.iter().map(|f| f.name.clone()).collect();
         referenced.insert(own.name.clone());
         self.unneeded.extend(self.referenced.difference(&referenced).cloned());
@@ -111,7 +135,11 @@ impl Files {
             self.unneeded.clear();
         }
         if let Some(listed) = listed {
-            self.sweep(listed, &own.name)?;
+            self.sweep(&listed)?;
+        } else if self.listing.is_none() && self.last_sweep.is_none_or(|last| clock::since(last) >= SWEEP_EVERY) {
+            self.last_sweep = Some(clock::monotonic());
+            let store = self.store.clone();
+            self.listing = Some(Task::start("weir-list", move || Ok(store.list()?))?);
         }
         self.epoch = own.last_epoch;
         if own.entries > 0 {
@@ -120,11 +148,36 @@ impl Files {
         self.merge_if_due(names)
     }
 
-    /// Deletes what crashed epochs and abandoned runs have left, of what was listed before the last commit (rule 21). The
-    /// object with the name `own` had just been put when it was listed, so it tells the time by the store's clock.
-    fn sweep(&self, listed: &[Listed], own: &str) -> Result<(), Error> {
-        let Some(now) = listed.iter().find(|listed| listed.name == own).map(|listed| listed.modified) else { return Ok(()) };
-        let garbage = checkpoint::garbage(listed, &self.referenced, now, GARBAGE_AGE);
+    /// Whether the store was listed, and the next commit lets what is garbage of it be deleted.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`]. A remote store that does not answer is looked through the next time.
+    pub fn has_listed(&mut self) -> Result<bool, Error> {
+        let Some(listing) = &self.listing else { return Ok(self.listed.is_some()) };
+        match listing.poll() {
+            Ok(None) => return Ok(false),
+            Ok(listed) => self.listed = listed,
+            Err(Error::Checkpoint(error @ checkpoint::Error::Remote { .. })) => {
+                tracing::warn!(%error, "the store is not looked through for garbage");
+            }
+            Err(error) => return Err(error),
+        }
+        self.listing = None;
+        Ok(self.listed.is_some())
+    }
+
+    /// What was listed, for the commit that comes now.
+    pub fn take_listed(&mut self) -> Option<Vec<Listed>> {
+        self.listed.take()
+    }
+
+    /// Deletes what crashed epochs and abandoned runs have left, of what was listed before the last commit (rule 21). It was
+    /// listed after a commit of this process, so the youngest object tells the time by the store's clock.
+    fn sweep(&self, listed: &[Listed]) -> Result<(), Error> {
+        let Some(now) = listed.iter().map(|listed| listed.modified).max() else { return Ok(()) };
+        let mut named = self.referenced.clone();
+        named.extend(self.merging.iter().map(|merging| merging.name.clone()));
+        let garbage = checkpoint::garbage(listed, &named, now, GARBAGE_AGE);
         self.collect(&garbage)?;
         // What is being merged is not listed yet.
         if self.merging.is_empty() { Ok(self.store.tidy(listed)?) } else { Ok(()) }
@@ -158,8 +211,9 @@ impl Files {
         let disk_is_past = self.disk.as_ref().is_none_or(|d| d.mark() == 0 || d.mark() >= last.last_epoch);
         let drops_tombstones = from_start && disk_is_past && self.spilling.is_none();
         let (store, files) = (self.store.clone(), replaced.clone());
-        let merge = move || Ok(checkpoint::merge_files(&store, &files, drops_tombstones, &name)?);
-        self.merging.push(Merging { replaced, drops_tombstones, task: Task::start("weir-merge", merge)? });
+        let made = name.clone();
+        let merge = move || Ok(checkpoint::merge_files(&store, &files, drops_tombstones, &made)?);
+        self.merging.push(Merging { name, replaced, drops_tombstones, task: Task::start("weir-merge", merge)? });
         Ok(())
     }
 

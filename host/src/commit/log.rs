@@ -52,7 +52,7 @@ pub enum LogError {
     #[error(transparent)]
     Local(#[from] checkpoint::Error),
     /// The broker has ended the transaction, because it was open for longer than its time-out.
-    #[error("the transaction was open for {open:?}, and the broker ends it after {timeout:?}: {reason}")]
+    #[error("the transaction was open for {open:?}, and the broker ends it after `checkpoint.transactionTimeout`, {timeout:?}: {reason}")]
     TimedOut {
         /// How long.
         open: Duration,
@@ -110,6 +110,14 @@ impl CommitLog {
             log.begun = Moment::now();
         }
         Ok(())
+    }
+
+    /// Nothing was produced in the transaction that is open: the broker does not know of it yet, and its time begins anew. So
+    /// a process that was idle for long does not take its being fenced for a transaction that was open for too long.
+    pub fn is_unused(&mut self) {
+        if let Self::Kafka(log) = self {
+            log.begun = Moment::now();
+        }
     }
 
     /// Whether outputs are part of the commit: those of the next epoch have to wait for it.

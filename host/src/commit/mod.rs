@@ -23,8 +23,7 @@ pub(crate) use savepoints::Savepoints;
 
 use crate::{
     checkpoint::{
-        self, CommitMetadata, FileRef, MANIFEST_FORMAT, Manifest, ManifestRef, Mode, Names, OperatorState, SinkPosition, SplitPosition,
-        Writer,
+        CommitMetadata, FileRef, MANIFEST_FORMAT, Manifest, ManifestRef, Mode, Names, OperatorState, SinkPosition, SplitPosition, Writer,
     },
     clock, kafka,
     metrics::JobMetrics,
@@ -49,8 +48,6 @@ const TICK: Duration = Duration::from_millis(20);
 const RECOMMIT: Duration = Duration::from_secs(3600);
 /// An epoch that nothing changed, this long after the start, tells that the job waits for records and can do its work.
 const QUIET: Duration = Duration::from_secs(10);
-/// How often all that lies in the store is looked through for garbage.
-const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// How often the lag is measured.
 const LAG_EVERY: Duration = Duration::from_millis(500);
 
@@ -129,8 +126,9 @@ pub(crate) struct Coordinator {
     /// When something was last committed; none before the first commit of this attempt, which comes even if it is empty:
     /// whoever was here before finds another's commit then, and ends (rule 9).
     pub last_commit: Option<Instant>,
-    /// When the store was last looked through for garbage; none before the first commit of this attempt, after which it is.
-    pub last_sweep: Option<Instant>,
+    /// The run is older than this attempt: its first epoch ends at once, so that whoever was here before soon finds another's
+    /// commit.
+    pub claims: bool,
     /// Outputs wait for the first commit: it makes a local sink known, whose bytes nobody could tell from another's.
     pub holds_first: bool,
     /// The epoch that [`Coordinator::begin`] has begun.
@@ -174,11 +172,11 @@ impl Coordinator {
         (self.attempted, self.has_progressed)
     }
 
-    /// Before the workers have anything to do. Where outputs wait for the first commit, the first epoch ends at once, before
-    /// anything was read: what the outputs come of belongs to the next.
+    /// Before the workers have anything to do. Where the job is claimed or outputs wait for the first commit, the first epoch
+    /// ends at once, before anything was read: what the outputs come of belongs to the next.
     pub fn begin(&mut self) {
         self.begin_trace(false);
-        self.first = self.holds_first.then(|| self.begin_epoch(false));
+        self.first = (self.claims || self.holds_first).then(|| self.begin_epoch(false));
     }
 
     fn epochs(&mut self) -> Result<(), Error> {
@@ -289,7 +287,8 @@ impl Coordinator {
     /// Nothing else in Weir makes an epoch final.
     fn make_final(&mut self, done: InFlight, span: &Span) -> Result<(), Error> {
         let mut written = 0;
-        if is_due(done.changed, self.savepoints.is_wanted(done.last), self.last_commit.map(clock::since)) {
+        let asked = self.savepoints.is_wanted(done.last) || self.files.has_listed()?;
+        if is_due(done.changed, asked, self.last_commit.map(clock::since)) {
             let deadline = clock::monotonic() + self.log.patience().unwrap_or(self.delivery_timeout);
             let flush = span.parent().child("flush outputs");
             for producer in self.output_producers() {
@@ -309,7 +308,7 @@ impl Coordinator {
             self.files.store().put_if_absent(&own.name, &bytes)?;
             failpoint!("manifest-put");
             drop(put);
-            let listed = self.list_if_due()?;
+            let listed = self.files.take_listed();
             let manifest = ManifestRef { name: own.name.clone(), checksum: own.checksum };
             let metadata =
                 CommitMetadata { epoch: done.epoch, manifest: Some(manifest), ..CommitMetadata::empty(&self.run.id, Mode::Alone) };
@@ -329,10 +328,11 @@ impl Coordinator {
                 self.log.begin()?;
                 self.release_outputs(done.last);
             }
-            self.files.committed(own, &mut self.names, listed.as_deref())?;
+            self.files.committed(own, &mut self.names, listed)?;
             written = bytes.len();
             self.last_commit = Some(clock::monotonic());
         } else {
+            self.log.is_unused();
             self.release_outputs(done.last);
         }
         self.has_progressed |= done.changed || clock::since(self.began) >= QUIET;
@@ -344,22 +344,6 @@ impl Coordinator {
     /// Whether outputs wait for the first commit.
     fn holds(&self) -> bool {
         self.holds_first && self.last_commit.is_none()
-    }
-
-    /// All that lies in the store, where it is time to look for garbage in it.
-    fn list_if_due(&mut self) -> Result<Option<Vec<checkpoint::Listed>>, Error> {
-        if self.last_sweep.is_some_and(|last| clock::since(last) < SWEEP_EVERY) {
-            return Ok(None);
-        }
-        self.last_sweep = Some(clock::monotonic());
-        match self.files.store().list() {
-            Ok(listed) => Ok(Some(listed)),
-            Err(error @ checkpoint::Error::Remote { .. }) => {
-                tracing::warn!(%error, "the store is not looked through for garbage");
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// After the last commit: takes the savepoint that is wanted, and then closes the run, if its end was asked for with it
@@ -458,10 +442,10 @@ impl Coordinator {
     }
 }
 
-/// Whether an epoch is committed: one that changed nothing only if a savepoint is wanted of it, if this attempt has committed
-/// nothing yet, or if offsets might expire otherwise.
-fn is_due(changed: bool, savepoint: bool, since_last: Option<Duration>) -> bool {
-    changed || savepoint || since_last.is_none_or(|since| since >= RECOMMIT)
+/// Whether an epoch is committed: one that changed nothing only if a savepoint or garbage waits for it, if this attempt has
+/// committed nothing yet, or if offsets might expire otherwise.
+fn is_due(changed: bool, asked: bool, since_last: Option<Duration>) -> bool {
+    changed || asked || since_last.is_none_or(|since| since >= RECOMMIT)
 }
 
 impl SplitInfo {

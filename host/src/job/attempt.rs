@@ -50,6 +50,9 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
         recover::begin(prepared, &mut world, &store, &mut start, commit::positions(&sinks.locals))?;
         past.fresh = false;
     }
+    if !start.new {
+        past.check_last(&start.commit)?;
+    }
     // Not before a new run's own commit has landed: what stood there until then is an older run's.
     past.starts_from(&world, start.commit.clone());
     sinks.cut()?;
@@ -110,7 +113,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
         drain_timeout: DRAIN_TIMEOUT,
         epoch: start.epoch,
         last_commit: None,
-        last_sweep: None,
+        claims: !start.new,
         holds_first: sinks.has_unknown,
         first: None,
         began: clock::monotonic(),

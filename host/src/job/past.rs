@@ -4,15 +4,14 @@ use super::{Error, world::World};
 use crate::{
     checkpoint::CommitMetadata,
     commit::{self, LogError},
-    kafka::Consumer,
+    kafka::{Cluster, Consumer, ConsumerSettings},
 };
 use std::time::Duration;
 
 /// Commits remembered: the last one that succeeded, and those whose outcome nobody knew.
 const KEPT: usize = 4;
-/// Longest look at the committed offsets before the transactional id is taken over. They may be held up by a transaction
-/// that only that resolves.
-const LOOK: Duration = Duration::from_secs(5);
+/// Longest look at the committed offsets before the transactional id is taken over.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// What a process remembers from attempt to attempt.
 #[derive(Default)]
@@ -58,15 +57,25 @@ impl Past {
         std::mem::take(&mut self.progressed)
     }
 
-    /// Refuses to take the job away from a process that has committed since (rule 9).
+    /// Refuses to take the job away from a process that has committed since (rule 9). A commit on its way is not waited for:
+    /// it may be this process's own, which only the takeover resolves.
     ///
     /// # Errors
-    /// [`LogError::Fenced`]. What cannot be read now is judged when the job is recovered.
-    pub fn check_owner(&self, consumer: &Consumer) -> Result<(), Error> {
+    /// [`LogError::Fenced`], or why the committed offsets cannot be read: without them nothing is taken over.
+    pub fn check_owner(&self, cluster: &Cluster, settings: &ConsumerSettings) -> Result<(), Error> {
         let Some((topic, partition)) = &self.place else { return Ok(()) };
-        let Ok(found) = consumer.committed(&[(topic, *partition)], LOOK) else { return Ok(()) };
+        let found = Consumer::new(cluster, &ConsumerSettings { stable: false, ..settings.clone() })?;
+        let found = found.committed(&[(topic, *partition)], LOOK)?;
         let Some(Ok(last)) = found.first().map(|found| CommitMetadata::parse(&found.metadata)) else { return Ok(()) };
-        if self.commits.contains(&last) {
+        self.check_last(&last)
+    }
+
+    /// Refuses to go on from a commit that another process has made since.
+    ///
+    /// # Errors
+    /// [`LogError::Fenced`].
+    pub fn check_last(&self, last: &CommitMetadata) -> Result<(), Error> {
+        if self.commits.is_empty() || self.commits.contains(last) {
             return Ok(());
         }
         let reason = format!("another process has committed epoch {} of run {} meanwhile", last.epoch, last.run);

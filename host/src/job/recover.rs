@@ -43,6 +43,8 @@ pub(super) struct Beginning {
     pub savepoint: Savepoint,
     /// States that are left behind, by the numbers of operator and state.
     dropped: Vec<(u16, u16)>,
+    /// Objects that the job's last commit needs.
+    named: BTreeSet<String>,
 }
 
 impl Start {
@@ -82,7 +84,12 @@ pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, dir: &P
             let commit = CommitMetadata::empty(&run, Mode::Alone);
             let FromSavepoint { positions, dropped, .. } = *from;
             let positions = in_order(world, positions);
-            let savepoint = savepoint.map(|savepoint| Beginning { savepoint, dropped });
+            let found = facts.manifests.values().filter_map(|fact| match fact {
+                ManifestFact::Found(found) => Some(found.files().into_iter().map(|file| file.name)),
+                _ => None,
+            });
+            let named = found.flatten().collect();
+            let savepoint = savepoint.map(|savepoint| Beginning { savepoint, dropped, named });
             Ok(Start { new: true, run, epoch: 0, commit, checkpoint: None, savepoint, positions })
         }
         Decision::Resume(resume) => {
@@ -287,7 +294,8 @@ pub(super) fn begin(
         };
         let splits = world.splits.iter().zip(&start.positions).map(position).collect();
         let mut names = Names::new(&clock::unique_id())?;
-        let imported = from.savepoint.import(store, &mut names, &start.run, (&prepared.plan.hash, splits, sinks), &from.dropped)?;
+        let imported =
+            from.savepoint.import(store, &mut names, &start.run, (&prepared.plan.hash, splits, sinks), (&from.dropped, &from.named))?;
         let manifest = Some(ManifestRef { name: imported.own.name.clone(), checksum: imported.own.checksum });
         start.epoch = imported.manifest.epoch;
         start.commit = CommitMetadata { epoch: start.epoch, manifest, ..CommitMetadata::empty(&start.run, Mode::Alone) };

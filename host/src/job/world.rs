@@ -134,13 +134,12 @@ pub(super) fn look(prepared: &Prepared, budget: &Budget, dir: &Path, past: &Past
                 // Bounded runs stop there, and any run may be drained: behind the last record the end alone tells of what is
                 // no record, markers of transactions above all (rule 26).
                 report_ends: true,
+                stable: true,
             };
+            past.check_owner(&place.cluster, &settings)?;
             Some(Arc::new(Consumer::new(&place.cluster, &settings)?))
         }
     };
-    if let Some(consumer) = &consumer {
-        past.check_owner(consumer)?;
-    }
     let message_bytes = message_bytes(prepared)?;
     let single = match &place {
         None => Some(Single::Local),

@@ -251,7 +251,8 @@ impl Admin {
     }
 
     fn consumer(&self, report_ends: bool) -> Result<Consumer, Error> {
-        let settings = ConsumerSettings { group: CLIENT.into(), client_id: CLIENT.into(), prefetch: 16 << 20, queues: 1, report_ends };
+        let settings =
+            ConsumerSettings { group: CLIENT.into(), client_id: CLIENT.into(), prefetch: 16 << 20, queues: 1, report_ends, stable: true };
         Consumer::new(&self.cluster, &settings)
     }
 

@@ -192,7 +192,7 @@ impl CommitProducer {
         }
         self.send_offsets(&group, &list, deadline)?;
         failpoint!("offsets-sent");
-        failpoint!("commit-sent", last ffi::commit_transaction(self.outputs.client(), 1));
+        failpoint!("commit-sent", last ffi::commit_transaction(self.outputs.client(), crate::failpoint::some_millis()));
         self.commit(deadline)
     }
 

@@ -27,6 +27,8 @@ pub struct ConsumerSettings {
     pub queues: usize,
     /// Whether queues report that a partition's end is reached, also where the last offsets are no records.
     pub report_ends: bool,
+    /// Whether only what is committed is read, and [`Consumer::committed`] waits for transactions that are on their way.
+    pub stable: bool,
 }
 
 /// Where to start reading a partition.
@@ -148,7 +150,7 @@ impl Consumer {
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
             ("auto.offset.reset", "error"),
-            ("isolation.level", "read_committed"),
+            ("isolation.level", if settings.stable { "read_committed" } else { "read_uncommitted" }),
             ("allow.auto.create.topics", "false"),
             ("queued.max.messages.kbytes", kib.as_str()),
             ("queued.min.messages", records.as_str()),
@@ -406,7 +408,8 @@ mod tests {
 
     #[test]
     fn a_job_may_set_longer_requests_than_an_answer_is() {
-        let settings = ConsumerSettings { group: "g".into(), client_id: "c".into(), prefetch: 1, queues: 1, report_ends: false };
+        let settings =
+            ConsumerSettings { group: "g".into(), client_id: "c".into(), prefetch: 1, queues: 1, report_ends: false, stable: true };
         let longer = BTreeMap::from([("message.max.bytes".to_owned(), "20000000".to_owned())]);
         assert!(Consumer::new(&Cluster::new("127.0.0.1:1", longer).unwrap(), &settings).is_ok());
     }

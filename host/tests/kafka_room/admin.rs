@@ -46,7 +46,8 @@ fn topics_are_listed_described_filled_and_read_by_the_admin() {
 fn a_cluster_that_does_not_answer_ends_each_call_at_its_deadline() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
     let cluster = Cluster::new(&nobody.local_addr().unwrap().to_string(), BTreeMap::new()).unwrap();
-    let settings = ConsumerSettings { group: "g".into(), client_id: "test".into(), prefetch: 1 << 20, queues: 1, report_ends: false };
+    let settings =
+        ConsumerSettings { group: "g".into(), client_id: "test".into(), prefetch: 1 << 20, queues: 1, report_ends: false, stable: true };
     let consumer = Consumer::new(&cluster, &settings).unwrap();
     let short = Duration::from_millis(300);
     let begun = Instant::now();

@@ -78,7 +78,8 @@ fn topic(what: &str, partitions: u32) -> String {
 }
 
 fn consumer_of(group: &str, report_ends: bool) -> Consumer {
-    let settings = ConsumerSettings { group: group.into(), client_id: "test".into(), prefetch: 16 << 20, queues: 1, report_ends };
+    let settings =
+        ConsumerSettings { group: group.into(), client_id: "test".into(), prefetch: 16 << 20, queues: 1, report_ends, stable: true };
     Consumer::new(&cluster(), &settings).unwrap()
 }
 

@@ -15,7 +15,7 @@ use weir_tests::faults::series::{self, Kill, POINTS};
 
 /// Random kills of one case.
 const CASE: u32 = 25;
-/// Of so many commits that are sent and not answered one is carried out.
+/// Of so many commits that are sent and not answered at least a third is carried out.
 const ENOUGH: u32 = 10;
 /// What a case counts, beside its kills.
 const FINDINGS: [&str; 5] = ["lost", "duplicated", "reordered", "state_mismatch", "unfinished"];
@@ -88,9 +88,10 @@ fn is_whole(cli: &Cli, totals: &Value) -> bool {
         println!("not all kills are among the results: random ones {random}, missing at {missing:?}");
     }
     // At the point `commit-sent` the request is given to librdkafka; that it leaves the process is only seen at the broker.
-    let left = cli.each < ENOUGH || totals["unanswered_commits"]["carried out"].as_u64() > Some(0);
+    let carried_out = totals["unanswered_commits"]["carried out"].as_u64().unwrap_or(0);
+    let left = cli.each < ENOUGH || 3 * carried_out >= u64::from(cli.each);
     if !left {
-        println!("no commit that was sent and not answered was carried out: {}", totals["unanswered_commits"]);
+        println!("too few commits that were sent and not answered were carried out: {}", totals["unanswered_commits"]);
     }
     random && missing.is_empty() && left
 }

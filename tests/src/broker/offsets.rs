@@ -71,10 +71,27 @@ impl Broker {
     /// The transactional ids that have a transaction open.
     #[track_caller]
     pub fn open_transactions(&self) -> Vec<String> {
+        self.transactions().into_iter().filter(|(_, state)| state == "Ongoing").map(|(id, _)| id).collect()
+    }
+
+    /// Whether the last transaction of an id is over, also for its readers.
+    #[track_caller]
+    pub fn is_transaction_over(&self, id: &str) -> bool {
+        let states = self.transactions();
+        states.iter().find(|(of, _)| of == id).is_none_or(|(_, state)| !["Ongoing", "PrepareCommit", "PrepareAbort"].contains(&&**state))
+    }
+
+    /// Transactional ids, and the states of their last transactions.
+    #[track_caller]
+    fn transactions(&self) -> Vec<(String, String)> {
         let tool = "org.apache.kafka.tools.TransactionsCommand";
         let listed = script(&self.folder, ["tool", tool, "--bootstrap-server", &self.bootstrap, "list"]);
-        let open = listed.lines().filter(|line| line.contains("Ongoing"));
-        open.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+        let of_line = |line: &str| {
+            let mut words = line.split_whitespace().map(str::to_owned);
+            // Id, coordinator, producer id, state.
+            words.next().zip(words.nth(2))
+        };
+        listed.lines().filter_map(of_line).collect()
     }
 
     /// Makes a group and its offsets unknown.

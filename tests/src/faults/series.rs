@@ -1,7 +1,7 @@
 //! A series of kills of one job under load, and the verdict at its end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::wait;
 use crate::weir::{Folder, Outcome, Run, code};
 
 /// The points at which a build with failpoints can end itself, as `weir_host::failpoint` names them.
-pub const POINTS: [&str; 12] = [
+pub const POINTS: [&str; 14] = [
     "restore",
     "begin",
     "produce",
@@ -26,10 +26,17 @@ pub const POINTS: [&str; 12] = [
     "garbage",
     "merge",
     "adopt",
+    "base",
+    "base-adopt",
     "spill",
 ];
 /// A point is passed by this hit at the latest.
 const HITS: u64 = 50;
+/// The same of a base that is taken up, which is seldom.
+const HITS_OF_BASES: u64 = 4;
+/// Objects that a life finds which are old and named by nothing.
+const ORPHANS: u64 = 100;
+const TWO_HOURS: Duration = Duration::from_secs(120 * 60);
 /// Until a failpoint is hit, or all input is committed.
 const DEADLINE: Duration = Duration::from_secs(180);
 const PER_SECOND: u64 = 10_000;
@@ -138,7 +145,11 @@ pub fn run(name: &str, broker: &Broker, seed: u64, kills: &[Kill]) -> Report {
                     // Else RocksDB is only brought up, which passes the point too seldom.
                     folder.wipe_rocksdb(&workload.job);
                 }
-                let ended = end_at(&folder, &workload.job, point, 1 + random.below(HITS));
+                if *point == "garbage" {
+                    leave_orphans(&folder, &workload, report.points.get(point).copied().unwrap_or(0));
+                }
+                let hits = if *point == "base-adopt" { HITS_OF_BASES } else { HITS };
+                let ended = end_at(&folder, &workload.job, point, 1 + random.below(hits));
                 *report.points.entry(point).or_default() += 1;
                 ended
             }
@@ -161,6 +172,16 @@ pub fn run(name: &str, broker: &Broker, seed: u64, kills: &[Kill]) -> Report {
     report.resolve(&mut unsure, &last.stderr);
     report.findings = workload.judge(&folder, seed, report.records);
     report
+}
+
+/// Leaves old objects in the store that nothing names, as crashes do: the next life looks for them.
+fn leave_orphans(folder: &Folder, workload: &Workload<'_>, life: u64) {
+    let store = folder.path(workload.job.state_folder()).join("checkpoints");
+    for number in 0..ORPHANS {
+        let orphan = File::create(store.join(format!("merge-1-2-orphan{life}-{number}.ckpt"))).expect("a store that can be written");
+        let now = orphan.metadata().and_then(|about| about.modified()).expect("a time");
+        orphan.set_modified(now - TWO_HOURS).expect("a time");
+    }
 }
 
 /// Whether a life has found out where it goes on.

@@ -56,7 +56,7 @@ fn goes_on(left: &Left) -> GoesOn {
 #[test]
 fn after_a_crash_at_any_point_the_job_goes_on_from_its_last_commit() {
     let left = |committed, objects, mark| Left { committed, objects, forgotten_until: 5, mark };
-    let rows: [(&str, &str, Left, GoesOn); 19] = [
+    let rows: [(&str, &str, Left, GoesOn); 21] = [
         ("restore", "rule 20: a part of RocksDB without a mark", left(7, &[7], 0), (7, false)),
         ("restore", "rule 20: RocksDB is only being brought up, and has its older mark", left(7, &[7], 6), (7, true)),
         ("begin", "rule 7: an empty transaction", left(7, &[7], 7), (7, true)),
@@ -71,14 +71,16 @@ fn after_a_crash_at_any_point_the_job_goes_on_from_its_last_commit() {
         ("garbage", "rule 21: a part of what the manifest before needed", left(NEXT, &[NEXT], 6), (NEXT, true)),
         ("merge", "rule 19: a merged file that no manifest names", left(NEXT, &[NEXT], 7), (NEXT, true)),
         ("adopt", "rule 19: the same, taken up in memory", left(NEXT, &[NEXT], 7), (NEXT, true)),
+        ("base", "rule 19: a part of a base that no manifest names", left(NEXT, &[NEXT], 7), (NEXT, true)),
+        ("base-adopt", "rule 19: a base, taken up in memory", left(NEXT, &[NEXT], 7), (NEXT, true)),
         (
-            "adopt",
+            "base-adopt",
             "rule 20: a manifest names it, and deletions that RocksDB lacks are forgotten",
             Left { forgotten_until: 7, ..left(NEXT, &[NEXT], 6) },
             (NEXT, false),
         ),
         (
-            "adopt",
+            "base-adopt",
             "rule 20: a manifest names it, and RocksDB has what is forgotten",
             Left { forgotten_until: 7, ..left(NEXT, &[NEXT], 7) },
             (NEXT, true),
