@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::iter;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use weir_tests::broker::{Broker, broker};
@@ -19,7 +19,9 @@ use weir_tests::weir::{Folder, code};
 const DEADLINE: Duration = Duration::from_secs(90);
 const KEYS: u64 = 500;
 const PER_SECOND: u64 = 5_000;
-/// Longer than a transaction may be open.
+/// The longest transaction of a job whose guest is slow.
+const TRANSACTION: Duration = Duration::from_secs(6);
+/// Longer than another job's transaction may be open.
 const BEYOND_THE_TIME_OUT: Duration = Duration::from_secs(8);
 
 /// A job whose transactions time out soon.
@@ -194,7 +196,7 @@ fn struck(name: &str, [input, output]: [&str; 2], task: &str) -> Job {
     let limits = json!({ "fuel": u64::MAX / 2, "deadline": "10m" });
     Job::new(name)
         // Short epochs: the first ones of an attempt are over before it reads, which is no progress.
-        .checkpoint(json!({ "transactionTimeout": "6s", "interval": "10ms" }))
+        .checkpoint(json!({ "transactionTimeout": format!("{TRANSACTION:?}"), "interval": "10ms" }))
         .source("in", broker().source(input))
         .operator(operator("hostile", "hostile", "in", json!({ "key": "record", "config": { "do": task }, "limits": limits })))
         .sink("out", &["hostile"], broker().sink(output))
@@ -208,9 +210,11 @@ fn records(values: impl IntoIterator<Item = &'static str>) -> Vec<Record> {
 #[test]
 fn a_guest_that_is_slow_for_longer_in_all_than_a_transaction_may_be_open_costs_no_record() {
     let (input, output) = (broker().topic("slow-in", 1), broker().topic("slow-out", 1));
-    let sent = records(["strike", "fine"].into_iter().cycle().take(20));
+    let sent = records(["strike", "fine"].into_iter().cycle().take(80));
     broker().produce(&input, &sent);
+    let begun = Instant::now();
     Folder::new().run(&struck("slow", [&input, &output], "slow"), &["--until-end"], DEADLINE).expect(code::OK);
+    assert!(begun.elapsed() > TRANSACTION, "the guest was not slow: {:?}", begun.elapsed());
     assert_eq!(broker().records(&output), sent);
 }
 
@@ -232,13 +236,13 @@ fn a_call_that_would_outlast_its_transaction_ends_the_job_by_name_and_what_was_c
 /// Each call is within its deadline, and an epoch's barrier waits for all of them.
 #[test]
 fn guests_that_are_slow_together_for_longer_than_a_transaction_may_be_open_end_the_job_by_name_and_what_was_committed_is_exact() {
-    const LINKS: usize = 10;
+    const LINKS: usize = 40;
     let (input, output) = (broker().topic("chain-in", 1), broker().topic("chain-out", 1));
     let chain = |task: &str| {
         let config = json!({ "key": "record", "config": { "do": task }, "limits": { "fuel": u64::MAX / 2, "deadline": "10m" } });
         // What is read within a second is one epoch: the first records are in the transaction when the guests are struck.
         let job = Job::new("chain")
-            .checkpoint(json!({ "transactionTimeout": "6s", "interval": "1s" }))
+            .checkpoint(json!({ "transactionTimeout": format!("{TRANSACTION:?}"), "interval": "1s" }))
             .source("in", broker().source(&input))
             .operator(operator("hostile-0", "hostile", "in", config.clone()));
         let links =

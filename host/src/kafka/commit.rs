@@ -308,6 +308,8 @@ impl CommitProducer {
         let cause = self.outputs.client().client().fatal_error().map(|(code, _)| code);
         if is_producer_fence(failure.code) || cause.is_some_and(is_producer_fence) {
             CommitError::Fenced { action, reason }
+        } else if is_out_of_step(failure.code) || cause.is_some_and(is_out_of_step) {
+            CommitError::Unknown { action, reason }
         } else {
             CommitError::Fatal { action, reason }
         }
@@ -316,6 +318,12 @@ impl CommitProducer {
 
 fn abort_step(client: &ProducerClient) -> Result<(), TransactionFailure> {
     ffi::abort_transaction(client, millis(STEP))
+}
+
+/// What the broker answers when it knows another state of the transaction than librdkafka, which takes that for fatal: a request
+/// that announced the first of it was lost, or the id was idle until the broker forgot it. A takeover brings them together.
+fn is_out_of_step(code: Code) -> bool {
+    matches!(code, Code::InvalidTransactionalState | Code::InvalidProducerIdMapping)
 }
 
 /// What the broker answers when the group has members, or others than it had.

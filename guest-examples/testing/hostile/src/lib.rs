@@ -67,7 +67,7 @@ impl Guest for Hostile {
 }
 
 /// Turns of a call that is slow: a second or a few, in which no fuel runs out that is not very scarce.
-const SLOW: u64 = 300_000_000;
+const SLOW: u64 = 2_000_000_000;
 
 fn forever() -> ! {
     loop {
