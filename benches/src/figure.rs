@@ -85,6 +85,10 @@ pub const LATENCY_WITHOUT_MIDDLE: Figure = figure("latency_without_weir_p50_ms",
 pub const LATENCY_EXACTLY_ONCE: Figure = figure("latency_eos_50ms_p99_ms", Bound::Nothing, Some(70.0));
 /// The same for every second one.
 pub const LATENCY_EXACTLY_ONCE_MIDDLE: Figure = figure("latency_eos_50ms_p50_ms", Bound::Nothing, None);
+/// For 99 of 100 with exactly-once output in epochs of 1 s, the default.
+pub const LATENCY_EXACTLY_ONCE_1S: Figure = figure("latency_eos_1s_p99_ms", Bound::Nothing, Some(1020.0));
+/// The same for every second one.
+pub const LATENCY_EXACTLY_ONCE_1S_MIDDLE: Figure = figure("latency_eos_1s_p50_ms", Bound::Nothing, None);
 /// From a kill under 50,000 records a second until the output lacks less than an epoch's worth: with almost no state.
 pub const RECOVERY: Figure = figure("recovery_0_s", Bound::Nothing, Some(3.0));
 /// The same with 100 MB of state, and RocksDB's files still there.

@@ -94,7 +94,12 @@ impl Measure {
                 figure::EXACTLY_ONCE_SHORT_LOOPS,
             ],
             Self::Latency => &[figure::LATENCY_WITHOUT_MIDDLE, figure::LATENCY_WITHOUT, figure::LATENCY_MIDDLE, figure::LATENCY],
-            Self::LatencyExactlyOnce => &[figure::LATENCY_EXACTLY_ONCE_MIDDLE, figure::LATENCY_EXACTLY_ONCE],
+            Self::LatencyExactlyOnce => &[
+                figure::LATENCY_EXACTLY_ONCE_MIDDLE,
+                figure::LATENCY_EXACTLY_ONCE,
+                figure::LATENCY_EXACTLY_ONCE_1S_MIDDLE,
+                figure::LATENCY_EXACTLY_ONCE_1S,
+            ],
             Self::Start => &[figure::START],
             Self::Idle => &[figure::IDLE],
             Self::Allocations => &[figure::ALLOCATIONS],

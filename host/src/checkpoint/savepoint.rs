@@ -329,17 +329,44 @@ mod tests {
         }
     }
 
+    fn names_of(checkpoint: &Checkpoint) -> BTreeSet<String> {
+        checkpoint.files().into_iter().map(|file| file.name).collect()
+    }
+
     #[test]
-    fn a_damaged_object_of_the_store_is_left_alone_and_the_savepoints_comes_under_another_name() {
+    fn rule_18_an_import_keeps_the_names_of_the_last_commit_and_gives_all_else_names_of_its_own() {
         let folder = tempfile::tempdir().unwrap();
         let (store, dir) = taken(folder.path());
         let mut names = Names::new("b").unwrap();
         let first = open(&dir).unwrap().import(&store, &mut names, "one", ("q", vec![], vec![]), (&[], &BTreeSet::new())).unwrap();
-        let name = &first.files()[0].name;
-        flip(&folder.path().join("store").join(name));
-        let second = open(&dir).unwrap().import(&store, &mut names, "two", ("q", vec![], vec![]), (&[], &BTreeSet::new())).unwrap();
-        assert_eq!(entries(&store, &second).len(), 6);
-        assert!(!second.files().iter().any(|file| file.name == *name), "{name} is damaged");
+        let all = names_of(&first);
+        assert!(all.is_disjoint(&names_of(&open(&dir).unwrap().checkpoint)));
+        let mut again = |named: &BTreeSet<String>| {
+            let own = Store::open_folder(&folder.path().join("store")).unwrap();
+            let from = Savepoint::of(own, first.clone(), "count").unwrap();
+            from.import(&store, &mut names, "two", ("q", vec![], vec![]), (&[], named)).unwrap()
+        };
+        assert_eq!(names_of(&again(&all)), all);
+        let copied = again(&BTreeSet::new());
+        assert!(all.is_disjoint(&names_of(&copied)));
+        // An older process may still be about to delete what only a commit before the last one named.
+        all.iter().for_each(|name| store.delete(name).unwrap());
+        assert_eq!(entries(&store, &copied).len(), 6);
+    }
+
+    #[test]
+    fn a_damaged_object_of_the_store_is_left_alone_and_the_savepoints_comes_under_another_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, dir) = taken(folder.path());
+        let savepoint = open(&dir).unwrap();
+        let name = savepoint.checkpoint.files()[0].name.clone();
+        let damaged = folder.path().join("store").join(&name);
+        fs::copy(dir.join(&name), &damaged).unwrap();
+        flip(&damaged);
+        let named = names_of(&savepoint.checkpoint);
+        let imported = savepoint.import(&store, &mut Names::new("b").unwrap(), "two", ("q", vec![], vec![]), (&[], &named)).unwrap();
+        assert_eq!(entries(&store, &imported).len(), 6);
+        assert!(!names_of(&imported).contains(&name), "{name} is damaged");
     }
 
     #[test]
