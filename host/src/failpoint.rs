@@ -55,6 +55,7 @@ mod armed {
 
     struct Armed {
         point: &'static str,
+        hit: u64,
         left: AtomicU64,
         marker: PathBuf,
     }
@@ -70,8 +71,8 @@ mod armed {
         };
         let point = POINTS.into_iter().find(|point| *point == name);
         let point = point.ok_or_else(|| format!("there is no failpoint `{name}`; there are {}", POINTS.join(", ")))?;
-        let left = hit.parse().map_err(|e| format!("failpoint `{text}`: hit `{hit}`: {e}"))?;
-        let armed = Armed { point, left: AtomicU64::new(left), marker: marker.into() };
+        let hit = hit.parse().map_err(|e| format!("failpoint `{text}`: hit `{hit}`: {e}"))?;
+        let armed = Armed { point, hit, left: AtomicU64::new(hit), marker: marker.into() };
         ARMED.set(armed).map_err(|_| "a failpoint is armed already".to_owned())
     }
 
@@ -80,9 +81,9 @@ mod armed {
         ARMED.get().is_some_and(|armed| armed.point == point && armed.left.fetch_sub(1, Ordering::Relaxed) == 1)
     }
 
-    /// From 0 to 15 ms, another time in each process: long enough for some requests to be answered.
+    /// From 0 to 15 ms, by the hit that was asked for: long enough for some requests to be answered.
     pub fn some_millis() -> i32 {
-        i32::try_from(std::process::id() % 16).unwrap_or(0)
+        ARMED.get().and_then(|armed| i32::try_from(armed.hit % 16).ok()).unwrap_or(0)
     }
 
     /// Leaves the marker, which names the point, and ends the process.

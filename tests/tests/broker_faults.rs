@@ -15,8 +15,8 @@ use weir_tests::weir::{Folder, Run, code};
 const DEADLINE: Duration = Duration::from_secs(90);
 const KEYS: u64 = 500;
 const PER_SECOND: u64 = 3_000;
-/// Longer than a commit is waited for.
-const LATE: Duration = Duration::from_secs(4);
+/// Longer than a commit is waited for, and a restart takes.
+const LATE: Duration = Duration::from_secs(6);
 
 /// A job whose commits are waited for for one second.
 fn counting<'a>(name: &str, broker: &'a Broker) -> Counting<'a> {
@@ -55,6 +55,34 @@ fn rule_9_a_commit_or_abort_that_is_lost_late_or_cut_off_in_either_direction_cos
         let late = 1 + u64::from(api == Api::Abort);
         wait::until(&format!("the late {api:?} comes behind the next attempt's begin"), DEADLINE, || proxy.overtaken() == late);
     }
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
+}
+
+/// A transaction of which the broker knows less than the client, or nothing.
+#[test]
+fn rule_9_what_announces_a_transaction_and_is_lost_or_cut_off_costs_no_count() {
+    let (broker, proxy) = Broker::proxied();
+    let counting = counting("unannounced", &broker);
+    let folder = Folder::new();
+    let load = broker.load(counting.input(), KEYS, PER_SECOND);
+    let mut run = folder.start(&counting.job, &[]);
+    for api in [Api::AddPartitionsToTxn, Api::AddOffsetsToTxn] {
+        for way in [Way::Request, Way::Answer] {
+            for effect in [Effect::Drop, Effect::Reset] {
+                goes_on(&counting, &mut run);
+                proxy.harm(api, way, effect, 1);
+                wait::until(&format!("{effect:?} of {api:?} {way:?}"), DEADLINE, || proxy.hits() > 0);
+                proxy.heal();
+            }
+        }
+    }
+    goes_on(&counting, &mut run);
+    run.kill_9();
+    // The first transaction of a process: nothing of it is known.
+    proxy.harm(Api::AddOffsetsToTxn, Way::Request, Effect::Drop, 1);
+    let mut run = folder.start(&counting.job, &[]);
+    goes_on(&counting, &mut run);
+    assert_eq!(proxy.heal(), 1);
     counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
 

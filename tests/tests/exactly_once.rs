@@ -235,14 +235,14 @@ fn a_call_that_would_outlast_its_transaction_ends_the_job_by_name_and_what_was_c
 
 /// Each call is within its deadline, and an epoch's barrier waits for all of them.
 #[test]
-fn guests_that_are_slow_together_for_longer_than_a_transaction_may_be_open_end_the_job_by_name_and_what_was_committed_is_exact() {
+fn guests_that_are_slow_together_for_longer_than_a_transaction_may_be_open_end_the_job_by_name_and_nothing_is_seen() {
     const LINKS: usize = 40;
     let (input, output) = (broker().topic("chain-in", 1), broker().topic("chain-out", 1));
     let chain = |task: &str| {
         let config = json!({ "key": "record", "config": { "do": task }, "limits": { "fuel": u64::MAX / 2, "deadline": "10m" } });
-        // What is read within a second is one epoch: the first records are in the transaction when the guests are struck.
+        // What is read at once is one epoch: the first records are in the transaction when the guests are struck.
         let job = Job::new("chain")
-            .checkpoint(json!({ "transactionTimeout": format!("{TRANSACTION:?}"), "interval": "1s" }))
+            .checkpoint(json!({ "transactionTimeout": format!("{TRANSACTION:?}"), "interval": "3s" }))
             .source("in", broker().source(&input))
             .operator(operator("hostile-0", "hostile", "in", config.clone()));
         let links =
@@ -256,8 +256,7 @@ fn guests_that_are_slow_together_for_longer_than_a_transaction_may_be_open_end_t
     broker().produce(&input, &sent);
     let folder = Folder::new();
     folder.run(&chain("slow"), &[], DEADLINE).expect(code::WORLD).expect_named(&["runtime.giveUpAfter", "checkpoint.transactionTimeout"]);
-    let committed = broker().records(&output);
-    assert_eq!(committed, sent[..committed.len()]);
+    assert_eq!(broker().records(&output), []);
     folder.run(&chain("nothing"), &["--until-end"], DEADLINE).expect(code::OK);
     assert_eq!(broker().records(&output), sent);
 }

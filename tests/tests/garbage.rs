@@ -1,5 +1,5 @@
-//! What the first commit of a process deletes of a checkpoint store (rule 21): objects over an hour old by the store's clock
-//! that its manifest does not name, and nothing else.
+//! What a process deletes of a checkpoint store once it has begun (rule 21): objects over an hour old by the store's clock that
+//! the manifest of its last commit does not name, and nothing else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -93,7 +93,7 @@ impl Ended {
         nearly.iter().for_each(|name| self.put_back(name, NEARLY_AN_HOUR));
         let before = self.names();
 
-        // In epochs so long that there is only one by the time when all is looked at.
+        // In epochs so long that there are few by the time when all is looked at.
         let last = self.own();
         let patient = self.counting.job.clone().interval(EPOCH);
         let mut run = self.folder.start(&patient, &[]);
@@ -118,7 +118,7 @@ fn names(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn rule_21_a_first_commit_deletes_old_objects_that_no_manifest_names_from_a_folder_and_nothing_else() {
+fn rule_21_old_objects_that_no_manifest_names_are_deleted_from_a_folder_and_nothing_else() {
     let (counting, folder) = (Counting::new("garbage", broker()), Folder::new());
     let store = folder.path(counting.job.state_folder()).join("checkpoints");
     let ended = Ended::new(counting, folder, store);
@@ -127,7 +127,7 @@ fn rule_21_a_first_commit_deletes_old_objects_that_no_manifest_names_from_a_fold
 }
 
 #[test]
-fn rule_21_a_first_commit_deletes_old_objects_that_no_manifest_names_from_s3_and_their_copies_here() {
+fn rule_21_old_objects_that_no_manifest_names_are_deleted_from_s3_and_so_are_their_copies_here() {
     let s3 = S3::start();
     let mut counting = Counting::new("s3-garbage", broker());
     counting.job = counting.job.checkpoint(s3.store());
@@ -142,4 +142,5 @@ fn rule_21_a_first_commit_deletes_old_objects_that_no_manifest_names_from_s3_and
     }
     ended.a_commit_deletes_what_is_old_and_not_named(&[], &["notes.txt", "notes.ckpt"]);
     assert!(names(&copies).is_subset(&ended.names()), "{:?} of {:?}", names(&copies), ended.names());
+    assert!(ended.named().is_subset(&names(&copies)), "{:?} of {:?}", ended.named(), names(&copies));
 }

@@ -3,10 +3,10 @@
 use super::delta::{TAIL_BYTES, TRAILER_BYTES};
 use super::recovery::ManifestFact;
 use super::{
-    Access, Checkpoint, Error, FileRef, Location, Manifest, Names, OperatorState, Savepoint, SavepointSource, StateDescriptor, StateKind,
-    Store, Writer, find_checkpoint, merge_files, restore,
+    Access, Checkpoint, Error, FileRef, Location, Manifest, Names, NewRun, OperatorState, Savepoint, SavepointSource, StateDescriptor,
+    StateKind, Store, Writer, find_checkpoint, merge_files, restore,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -78,7 +78,9 @@ impl Taken {
         let savepoint = Savepoint::open(&Location::Folder(self.path("savepoint", "")), &access(), self.folder.path())?;
         let into = tempfile::tempdir().unwrap();
         let store = Store::open_folder(into.path()).unwrap();
-        let checkpoint = savepoint.import(&store, &mut Names::new("b").unwrap(), "new", ("q", vec![], vec![]), (&[], &BTreeSet::new()))?;
+        let (splits, sinks, named) = Default::default();
+        let run = NewRun { id: "new", plan: "q", splits, sinks, dropped: &[], named: &named, copies: "c" };
+        let checkpoint = savepoint.import(&store, &mut Names::new("b").unwrap(), run)?;
         read(&store, &checkpoint)
     }
 

@@ -141,6 +141,12 @@ pub fn garbage(listed: &[Listed], referenced: &BTreeSet<String>, now: SystemTime
     unused.map(|listed| listed.name.clone()).collect()
 }
 
+/// When the youngest of the store's own objects was put, by the store's clock.
+#[must_use]
+pub fn youngest(listed: &[Listed]) -> Option<SystemTime> {
+    listed.iter().filter(|listed| is_object_name(&listed.name)).map(|listed| listed.modified).max()
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 mod tests {
@@ -235,6 +241,9 @@ mod tests {
             listed("run.json", now - hour * 2),
             listed("committed", now - hour * 2),
         ];
+        // What is none of the store's names does not tell the time.
+        let foreign = [listed("notes.txt", now + hour * 5), all[1].clone()];
+        assert_eq!((youngest(&all), youngest(&foreign), youngest(&foreign[..1])), (Some(now + hour), Some(now - hour), None));
         let referenced = BTreeSet::from(["000000000002-a-2.ckpt".to_owned()]);
         assert_eq!(garbage(&all, &referenced, now, hour), ["000000000001-a-1.ckpt", ".merge-1-2-a-4.ckpt.9-0.tmp"]);
     }

@@ -83,6 +83,25 @@ impl SavepointSource {
     }
 }
 
+/// A run that begins with a savepoint.
+#[derive(Debug)]
+pub struct NewRun<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Hash of its plan.
+    pub plan: &'a str,
+    /// Where it begins to read.
+    pub splits: Vec<SplitPosition>,
+    /// What its local sinks hold.
+    pub sinks: Vec<SinkPosition>,
+    /// States that are left behind: numbers of operators and their states.
+    pub dropped: &'a [(u16, u16)],
+    /// Objects of the store that the job's last commit names: they are not copied.
+    pub named: &'a BTreeSet<String>,
+    /// Stands in the names of copies. What an earlier attempt has put under the same is not copied again.
+    pub copies: &'a str,
+}
+
 /// A whole savepoint.
 #[derive(Debug)]
 pub struct Savepoint {
@@ -145,68 +164,46 @@ impl Savepoint {
         Ok(Self { store, document, checkpoint })
     }
 
-    /// Puts its state into a store, as what run `run` begins with: copies of its files, or, where states are to be
-    /// `dropped` (numbers of operators and their states), one file without those. Files that `named` has are there already,
-    /// and stay: the job's last commit names them. Its epoch comes after the savepoint's.
+    /// Puts its state into a store, as what a run begins with: copies of its files, or, where states are left behind, one file
+    /// without those. Its epoch comes after the savepoint's.
     /// Every byte of what the run is to begin with has been read and found sound then.
     ///
     /// # Errors
     /// As [`Savepoint::open`], and what `store` refuses. What was put before an error is garbage.
-    pub fn import(
-        &self,
-        store: &Store,
-        names: &mut Names,
-        run: &str,
-        (plan, splits, sinks): (&str, Vec<SplitPosition>, Vec<SinkPosition>),
-        (dropped, named): (&[(u16, u16)], &BTreeSet<String>),
-    ) -> Result<Checkpoint, Error> {
+    pub fn import(&self, store: &Store, names: &mut Names, run: NewRun<'_>) -> Result<Checkpoint, Error> {
         let from = self.checkpoint.files();
-        let files = if dropped.is_empty() {
-            from.into_iter().map(|file| self.copy(store, names, named, file)).collect::<Result<_, _>>()?
+        let files = if run.dropped.is_empty() {
+            let mut copies = Names::new(run.copies)?;
+            from.into_iter().map(|file| copy(&self.store, store, &mut copies, run.named, file)).collect::<Result<_, _>>()?
         } else {
-            vec![self.merge_without(store, names, &from, dropped)?]
+            vec![self.merge_without(store, names, &from, run.dropped)?]
         };
         let old = &self.checkpoint.manifest;
         let epoch = old.epoch + 1;
         let mut operators = old.operators.clone();
         for operator in &mut operators {
             let number = operator.number;
-            operator.states.retain(|state| !dropped.contains(&(number, state.number)));
+            operator.states.retain(|state| !run.dropped.contains(&(number, state.number)));
         }
         operators.retain(|operator| !operator.states.is_empty());
         let manifest = Manifest {
             format: MANIFEST_FORMAT,
-            run: run.to_owned(),
+            run: run.id.to_owned(),
             mode: old.mode,
             epoch,
             incarnation: names.incarnation().to_owned(),
             shards: old.shards,
-            plan: plan.to_owned(),
+            plan: run.plan.to_owned(),
             operators,
             files,
             forgotten_until: epoch,
-            splits,
-            sinks,
+            splits: run.splits,
+            sinks: run.sinks,
         };
         let name = names.epoch(epoch);
         let written = Writer::new(&name, Vec::new()).finish(&manifest.to_json()?)?;
         store.put_if_absent(&name, &written.sink)?;
         Ok(Checkpoint { manifest, own: FileRef::written(name, epoch, epoch, &written) })
-    }
-
-    /// A sound copy of a file, under a name that was never given: an older process may still be about to delete what has the
-    /// file's own, even where it is there no more. It cannot be about to delete what is `named`.
-    fn copy(&self, store: &Store, names: &mut Names, named: &BTreeSet<String>, file: FileRef) -> Result<FileRef, Error> {
-        if named.contains(&file.name) && store.open_sound(&file).is_ok() {
-            return Ok(file);
-        }
-        let mut bytes = self.store.open_sound(&file)?;
-        let file = FileRef { name: names.merge(file.first_epoch, file.last_epoch), ..file };
-        let mut upload = store.upload(&file.name)?;
-        io::copy(&mut bytes, &mut upload).map_err(|e| Error::io("copy into", Path::new(&store.place()).join(&file.name), e))?;
-        upload.publish()?;
-        store.open_sound(&file)?;
-        Ok(file)
     }
 
     fn merge_without(&self, store: &Store, names: &mut Names, files: &[FileRef], dropped: &[(u16, u16)]) -> Result<FileRef, Error> {
@@ -226,6 +223,38 @@ impl Savepoint {
         let file = FileRef::written(name, first, last, &written);
         written.sink.publish()?;
         Ok(file)
+    }
+}
+
+/// A sound copy of a file, under a name of its own: an older process may still be about to delete what has the file's, even
+/// where it is there no more. It cannot be about to delete what is `named`.
+fn copy(from: &Store, into: &Store, names: &mut Names, named: &BTreeSet<String>, file: FileRef) -> Result<FileRef, Error> {
+    if named.contains(&file.name) && is_sound(into, &file)? == Some(true) {
+        return Ok(file);
+    }
+    let copied = loop {
+        let copied = FileRef { name: names.merge(file.first_epoch, file.last_epoch), ..file.clone() };
+        match is_sound(into, &copied)? {
+            Some(true) => return Ok(copied),
+            Some(false) => {}
+            None => break copied,
+        }
+    };
+    let mut bytes = from.open_sound(&file)?;
+    let mut upload = into.upload(&copied.name)?;
+    io::copy(&mut bytes, &mut upload).map_err(|e| Error::io("copy into", Path::new(&into.place()).join(&copied.name), e))?;
+    upload.publish()?;
+    into.open_sound(&copied)?;
+    Ok(copied)
+}
+
+/// Whether an object is there, and sound.
+fn is_sound(store: &Store, file: &FileRef) -> Result<Option<bool>, Error> {
+    match store.open_sound(file) {
+        Ok(_) => Ok(Some(true)),
+        Err(Error::Corrupt { .. }) => Ok(Some(false)),
+        Err(Error::Absent { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -272,6 +301,11 @@ mod tests {
 
     fn open(dir: &Path) -> Result<Savepoint, Error> {
         Savepoint::open(&Location::Folder(dir.to_owned()), &access(), dir)
+    }
+
+    /// Its copies have names of its own.
+    fn begins<'a>(id: &'a str, dropped: &'a [(u16, u16)], named: &'a BTreeSet<String>) -> NewRun<'a> {
+        NewRun { id, plan: "q", splits: vec![], sinks: vec![], dropped, named, copies: id }
     }
 
     fn key(operator: u8, state: u8, rest: &str) -> Vec<u8> {
@@ -322,7 +356,7 @@ mod tests {
         let savepoint = open(&dir).unwrap();
         let mut names = Names::new("b").unwrap();
         for run in ["one", "two"] {
-            let checkpoint = savepoint.import(&store, &mut names, run, ("q", vec![], vec![]), (&[], &BTreeSet::new())).unwrap();
+            let checkpoint = savepoint.import(&store, &mut names, begins(run, &[], &BTreeSet::new())).unwrap();
             assert_eq!((checkpoint.manifest.epoch, checkpoint.manifest.run.as_str()), (3, run));
             assert_eq!(entries(&store, &checkpoint).len(), 6);
             assert_eq!(Checkpoint::of(&store.open(&checkpoint.own.name).unwrap()).unwrap(), checkpoint);
@@ -338,17 +372,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (store, dir) = taken(folder.path());
         let mut names = Names::new("b").unwrap();
-        let first = open(&dir).unwrap().import(&store, &mut names, "one", ("q", vec![], vec![]), (&[], &BTreeSet::new())).unwrap();
+        let first = open(&dir).unwrap().import(&store, &mut names, begins("one", &[], &BTreeSet::new())).unwrap();
         let all = names_of(&first);
         assert!(all.is_disjoint(&names_of(&open(&dir).unwrap().checkpoint)));
         let mut again = |named: &BTreeSet<String>| {
             let own = Store::open_folder(&folder.path().join("store")).unwrap();
             let from = Savepoint::of(own, first.clone(), "count").unwrap();
-            from.import(&store, &mut names, "two", ("q", vec![], vec![]), (&[], named)).unwrap()
+            from.import(&store, &mut names, begins("two", &[], named)).unwrap()
         };
         assert_eq!(names_of(&again(&all)), all);
         let copied = again(&BTreeSet::new());
         assert!(all.is_disjoint(&names_of(&copied)));
+        assert_eq!(names_of(&again(&BTreeSet::new())), names_of(&copied), "an attempt that was cut off is gone on with");
         // An older process may still be about to delete what only a commit before the last one named.
         all.iter().for_each(|name| store.delete(name).unwrap());
         assert_eq!(entries(&store, &copied).len(), 6);
@@ -364,7 +399,7 @@ mod tests {
         fs::copy(dir.join(&name), &damaged).unwrap();
         flip(&damaged);
         let named = names_of(&savepoint.checkpoint);
-        let imported = savepoint.import(&store, &mut Names::new("b").unwrap(), "two", ("q", vec![], vec![]), (&[], &named)).unwrap();
+        let imported = savepoint.import(&store, &mut Names::new("b").unwrap(), begins("two", &[], &named)).unwrap();
         assert_eq!(entries(&store, &imported).len(), 6);
         assert!(!names_of(&imported).contains(&name), "{name} is damaged");
     }
@@ -376,10 +411,7 @@ mod tests {
         let savepoint = open(&dir).unwrap();
         let name = savepoint.checkpoint.files()[0].name.clone();
         flip(&dir.join(&name));
-        let refused = open(&dir)
-            .unwrap()
-            .import(&store, &mut Names::new("b").unwrap(), "x", ("q", vec![], vec![]), (&[], &BTreeSet::new()))
-            .unwrap_err();
+        let refused = open(&dir).unwrap().import(&store, &mut Names::new("b").unwrap(), begins("x", &[], &BTreeSet::new())).unwrap_err();
         assert!(matches!(&refused, Error::Corrupt { object, .. } if *object == name), "{refused}");
     }
 
@@ -395,8 +427,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (store, dir) = taken(folder.path());
         let dropped = [(1, 1), (2, 0), (2, 1)];
-        let checkpoint =
-            open(&dir).unwrap().import(&store, &mut Names::new("b").unwrap(), "x", ("q", vec![], vec![]), (&dropped, &BTreeSet::new()));
+        let checkpoint = open(&dir).unwrap().import(&store, &mut Names::new("b").unwrap(), begins("x", &dropped, &BTreeSet::new()));
         let checkpoint = checkpoint.unwrap();
         assert_eq!(entries(&store, &checkpoint).into_keys().collect::<Vec<_>>(), [key(1, 0, "of-1"), key(1, 0, "of-2")]);
         let left: Vec<_> = checkpoint.manifest.operators.iter().map(|o| (o.id.as_str(), o.states.len())).collect();

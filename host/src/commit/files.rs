@@ -45,8 +45,6 @@ pub(crate) struct Files {
     /// When the store was last looked through for garbage; none before the first commit of this attempt, after which it is.
     last_sweep: Option<Instant>,
     listing: Option<Task<Vec<Listed>>>,
-    /// All that lies in the store, as it was since the last commit or before.
-    listed: Option<Vec<Listed>>,
     epoch: u64,
 }
 
@@ -70,7 +68,6 @@ impl Files {
             merge_wants_spill: false,
             last_sweep: None,
             listing: None,
-            listed: None,
             epoch,
         }
     }
@@ -148,39 +145,34 @@ impl Files {
         self.merge_if_due(names)
     }
 
-    /// Whether the store was listed, and the next commit lets what is garbage of it be deleted.
+    /// All that lies in the store, once it is listed, for the commit that comes now.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`]. A remote store that does not answer is looked through the next time.
-    pub fn has_listed(&mut self) -> Result<bool, Error> {
-        let Some(listing) = &self.listing else { return Ok(self.listed.is_some()) };
-        match listing.poll() {
-            Ok(None) => return Ok(false),
-            Ok(listed) => self.listed = listed,
+    /// [`Error::Checkpoint`], [`Error::ThreadGone`]. A remote store that does not answer is looked through the next time.
+    pub fn poll_listing(&mut self) -> Result<Option<Vec<Listed>>, Error> {
+        let Some(listing) = &self.listing else { return Ok(None) };
+        let listed = match listing.poll() {
+            Ok(None) => return Ok(None),
             Err(Error::Checkpoint(error @ checkpoint::Error::Remote { .. })) => {
                 tracing::warn!(%error, "the store is not looked through for garbage");
+                None
             }
-            Err(error) => return Err(error),
-        }
+            listed => listed?,
+        };
         self.listing = None;
-        Ok(self.listed.is_some())
-    }
-
-    /// What was listed, for the commit that comes now.
-    pub fn take_listed(&mut self) -> Option<Vec<Listed>> {
-        self.listed.take()
+        Ok(listed)
     }
 
     /// Deletes what crashed epochs and abandoned runs have left, of what was listed before the last commit (rule 21). It was
     /// listed after a commit of this process, so the youngest object tells the time by the store's clock.
     fn sweep(&self, listed: &[Listed]) -> Result<(), Error> {
-        let Some(now) = listed.iter().map(|listed| listed.modified).max() else { return Ok(()) };
+        let Some(now) = checkpoint::youngest(listed) else { return Ok(()) };
         let mut named = self.referenced.clone();
         named.extend(self.merging.iter().map(|merging| merging.name.clone()));
         let garbage = checkpoint::garbage(listed, &named, now, GARBAGE_AGE);
         self.collect(&garbage)?;
         // What is being merged is not listed yet.
-        if self.merging.is_empty() { Ok(self.store.tidy(listed)?) } else { Ok(()) }
+        if self.merging.is_empty() { Ok(self.store.tidy(listed, &named)?) } else { Ok(()) }
     }
 
     /// False where a remote store did not take them: they lie there until a later commit, or until they are swept.

@@ -112,9 +112,10 @@ impl CommitLog {
         Ok(())
     }
 
-    /// Nothing was produced in the transaction that is open: the broker does not know of it yet, and its time begins anew. So
-    /// a process that was idle for long does not take its being fenced for a transaction that was open for too long.
-    pub fn is_unused(&mut self) {
+    /// Lets the time of the open transaction begin anew, in which nothing was produced: the broker does not know of it yet. So
+    /// a process that was idle or has restored for long does not take its being fenced for a transaction that was open for too
+    /// long.
+    pub fn renew(&mut self) {
         if let Self::Kafka(log) = self {
             log.begun = Moment::now();
         }

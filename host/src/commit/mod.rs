@@ -287,7 +287,11 @@ impl Coordinator {
     /// Nothing else in Weir makes an epoch final.
     fn make_final(&mut self, done: InFlight, span: &Span) -> Result<(), Error> {
         let mut written = 0;
-        let asked = self.savepoints.is_wanted(done.last) || self.files.has_listed()?;
+        if !done.changed {
+            self.log.renew();
+        }
+        let listed = self.files.poll_listing()?;
+        let asked = listed.is_some() || self.savepoints.is_wanted(done.last);
         if is_due(done.changed, asked, self.last_commit.map(clock::since)) {
             let deadline = clock::monotonic() + self.log.patience().unwrap_or(self.delivery_timeout);
             let flush = span.parent().child("flush outputs");
@@ -308,7 +312,6 @@ impl Coordinator {
             self.files.store().put_if_absent(&own.name, &bytes)?;
             failpoint!("manifest-put");
             drop(put);
-            let listed = self.files.take_listed();
             let manifest = ManifestRef { name: own.name.clone(), checksum: own.checksum };
             let metadata =
                 CommitMetadata { epoch: done.epoch, manifest: Some(manifest), ..CommitMetadata::empty(&self.run.id, Mode::Alone) };
@@ -332,7 +335,6 @@ impl Coordinator {
             written = bytes.len();
             self.last_commit = Some(clock::monotonic());
         } else {
-            self.log.is_unused();
             self.release_outputs(done.last);
         }
         self.has_progressed |= done.changed || clock::since(self.began) >= QUIET;
@@ -442,8 +444,8 @@ impl Coordinator {
     }
 }
 
-/// Whether an epoch is committed: one that changed nothing only if a savepoint or garbage waits for it, if this attempt has
-/// committed nothing yet, or if offsets might expire otherwise.
+/// Whether an epoch is committed: one that changed nothing only if a savepoint or a list of the store waits for it, if this
+/// attempt has committed nothing yet, or if offsets might expire otherwise.
 fn is_due(changed: bool, asked: bool, since_last: Option<Duration>) -> bool {
     changed || asked || since_last.is_none_or(|since| since >= RECOMMIT)
 }

@@ -44,14 +44,11 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
     let store = Arc::new(prepared.store(dir)?);
     let mut names = Names::new(&clock::unique_id())?;
     let mut world = world::look(prepared, &budget, dir, past)?;
-    let mut start = recover::recover(prepared, &world, &store, dir, past.fresh)?;
+    let mut start = recover::recover(prepared, &world, &store, dir, past)?;
     let sinks = open_sinks(prepared, &budget, &world, &start, past.fresh)?;
     if start.new {
         recover::begin(prepared, &mut world, &store, &mut start, commit::positions(&sinks.locals))?;
         past.fresh = false;
-    }
-    if !start.new {
-        past.check_last(&start.commit)?;
     }
     // Not before a new run's own commit has landed: what stood there until then is an older run's.
     past.starts_from(&world, start.commit.clone());

@@ -2,7 +2,8 @@
 
 use super::{Error, world::World};
 use crate::{
-    checkpoint::CommitMetadata,
+    checkpoint::{CommitMetadata, MetadataError},
+    clock,
     commit::{self, LogError},
     kafka::{Cluster, Consumer, ConsumerSettings},
 };
@@ -20,6 +21,8 @@ pub(super) struct Past {
     pub fresh: bool,
     /// RocksDB has shown damage: it is loaded anew.
     pub distrusts_disk: bool,
+    /// Stands in the names of what this process copies from a savepoint, in whichever attempt.
+    pub copies: String,
     /// There was progress since this was last asked for.
     progressed: bool,
     /// A partition that every commit of the job names.
@@ -31,7 +34,7 @@ pub(super) struct Past {
 impl Past {
     /// The past of a process that has just started.
     pub fn new(fresh: bool) -> Self {
-        Self { fresh, ..Self::default() }
+        Self { fresh, copies: clock::unique_id(), ..Self::default() }
     }
 
     /// An attempt starts with this as the last commit.
@@ -64,21 +67,17 @@ impl Past {
     /// [`LogError::Fenced`], or why the committed offsets cannot be read: without them nothing is taken over.
     pub fn check_owner(&self, cluster: &Cluster, settings: &ConsumerSettings) -> Result<(), Error> {
         let Some((topic, partition)) = &self.place else { return Ok(()) };
-        let found = Consumer::new(cluster, &ConsumerSettings { stable: false, ..settings.clone() })?;
-        let found = found.committed(&[(topic, *partition)], LOOK)?;
-        let Some(Ok(last)) = found.first().map(|found| CommitMetadata::parse(&found.metadata)) else { return Ok(()) };
-        self.check_last(&last)
-    }
-
-    /// Refuses to go on from a commit that another process has made since.
-    ///
-    /// # Errors
-    /// [`LogError::Fenced`].
-    pub fn check_last(&self, last: &CommitMetadata) -> Result<(), Error> {
-        if self.commits.is_empty() || self.commits.contains(last) {
-            return Ok(());
-        }
-        let reason = format!("another process has committed epoch {} of run {} meanwhile", last.epoch, last.run);
+        let looking = Consumer::new(cluster, &ConsumerSettings { stable: false, ..settings.clone() })?;
+        let found = looking.committed(&[(topic, *partition)], LOOK)?;
+        let Some(found) = found.first().filter(|found| found.offset.is_some()) else { return Ok(()) };
+        let meanwhile = match CommitMetadata::parse(&found.metadata) {
+            Ok(last) if self.commits.contains(&last) => return Ok(()),
+            Ok(last) => format!("epoch {} of run {}", last.epoch, last.run),
+            // Of no process: what it means is judged when the job is recovered.
+            Err(MetadataError::Foreign { .. }) => return Ok(()),
+            Err(error) => error.to_string(),
+        };
+        let reason = format!("another process has committed meanwhile: {meanwhile}");
         Err(commit::Error::Log(LogError::Fenced { reason }).into())
     }
 }

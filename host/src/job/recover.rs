@@ -2,12 +2,13 @@
 
 use super::{
     Error, Prepared, StartFrom,
+    past::Past,
     world::{self, BROKER_TIMEOUT, Single, World},
 };
 use crate::{
     checkpoint::{
-        self, Checkpoint, CommitMetadata, Decision, Facts, ManifestRef, MetadataError, Mode, Names, OperatorState, RunMarker, Savepoint,
-        SinkPosition, SplitPosition, StateDescriptor, StateKind, Store,
+        self, Checkpoint, CommitMetadata, Decision, Facts, ManifestRef, MetadataError, Mode, Names, NewRun, OperatorState, RunMarker,
+        Savepoint, SinkPosition, SplitPosition, StateDescriptor, StateKind, Store,
         recovery::{
             Committed, Expected, ExpectedOperator, FromSavepoint, ManifestFact, OutOfRange, Position, SavepointFact, SingleCommit,
             SplitFact, SplitId,
@@ -45,6 +46,7 @@ pub(super) struct Beginning {
     dropped: Vec<(u16, u16)>,
     /// Objects that the job's last commit needs.
     named: BTreeSet<String>,
+    copies: String,
 }
 
 impl Start {
@@ -60,8 +62,8 @@ impl Start {
 ///
 /// # Errors
 /// A named refusal (rule 14), or what could not be looked at.
-pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, dir: &Path, fresh: bool) -> Result<Start, Error> {
-    let (mut facts, place) = facts(prepared, world, store, fresh)?;
+pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, dir: &Path, past: &Past) -> Result<Start, Error> {
+    let (mut facts, place) = facts(prepared, world, store, past.fresh)?;
     let savepoint = begins_with(prepared, store, dir, (&facts, place.as_deref()))?;
     facts.savepoint = savepoint.as_ref().map(|savepoint| SavepointFact {
         id: savepoint.document.id.clone(),
@@ -89,7 +91,7 @@ pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, dir: &P
                 _ => None,
             });
             let named = found.flatten().collect();
-            let savepoint = savepoint.map(|savepoint| Beginning { savepoint, dropped, named });
+            let savepoint = savepoint.map(|savepoint| Beginning { savepoint, dropped, named, copies: past.copies.clone() });
             Ok(Start { new: true, run, epoch: 0, commit, checkpoint: None, savepoint, positions })
         }
         Decision::Resume(resume) => {
@@ -292,10 +294,17 @@ pub(super) fn begin(
             partition: s.partition,
             next: *next,
         };
-        let splits = world.splits.iter().zip(&start.positions).map(position).collect();
+        let run = NewRun {
+            id: &start.run,
+            plan: &prepared.plan.hash,
+            splits: world.splits.iter().zip(&start.positions).map(position).collect(),
+            sinks,
+            dropped: &from.dropped,
+            named: &from.named,
+            copies: &from.copies,
+        };
         let mut names = Names::new(&clock::unique_id())?;
-        let imported =
-            from.savepoint.import(store, &mut names, &start.run, (&prepared.plan.hash, splits, sinks), (&from.dropped, &from.named))?;
+        let imported = from.savepoint.import(store, &mut names, run)?;
         let manifest = Some(ManifestRef { name: imported.own.name.clone(), checksum: imported.own.checksum });
         start.epoch = imported.manifest.epoch;
         start.commit = CommitMetadata { epoch: start.epoch, manifest, ..CommitMetadata::empty(&start.run, Mode::Alone) };

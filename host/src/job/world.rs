@@ -122,24 +122,20 @@ pub(super) fn look(prepared: &Prepared, budget: &Budget, dir: &Path, past: &Past
     let name = &prepared.plan.name;
     let group = format!("weir-{name}");
     let place = CommitPlace::of(prepared)?;
-    let consumer = match &place {
-        None => None,
-        Some(place) => {
-            let sources = prepared.job.spec.sources.iter().filter(|s| matches!(s.connector(), SourceConnector::Kafka(_))).count();
-            let settings = ConsumerSettings {
-                group: group.clone(),
-                client_id: group.clone(),
-                prefetch: budget.fetch,
-                queues: sources * prepared.workers(),
-                // Bounded runs stop there, and any run may be drained: behind the last record the end alone tells of what is
-                // no record, markers of transactions above all (rule 26).
-                report_ends: true,
-                stable: true,
-            };
-            past.check_owner(&place.cluster, &settings)?;
-            Some(Arc::new(Consumer::new(&place.cluster, &settings)?))
+    let settings = {
+        let sources = prepared.job.spec.sources.iter().filter(|s| matches!(s.connector(), SourceConnector::Kafka(_))).count();
+        ConsumerSettings {
+            group: group.clone(),
+            client_id: group.clone(),
+            prefetch: budget.fetch,
+            queues: sources * prepared.workers(),
+            // Bounded runs stop there, and any run may be drained: behind the last record the end alone tells of what is
+            // no record, markers of transactions above all (rule 26).
+            report_ends: true,
+            stable: true,
         }
     };
+    let consumer = place.as_ref().map(|place| Consumer::new(&place.cluster, &settings).map(Arc::new)).transpose()?;
     let message_bytes = message_bytes(prepared)?;
     let single = match &place {
         None => Some(Single::Local),
@@ -148,7 +144,10 @@ pub(super) fn look(prepared: &Prepared, budget: &Budget, dir: &Path, past: &Past
     };
     let log = match place {
         None => CommitLog::Local(LocalCommitLog::open_folder(dir)?),
-        Some(place) => CommitLog::Kafka(Box::new(take_over(prepared, budget, &group, place, &message_bytes)?)),
+        Some(place) => {
+            past.check_owner(&place.cluster, &settings)?;
+            CommitLog::Kafka(Box::new(take_over(prepared, budget, &group, place, &message_bytes)?))
+        }
     };
     let mut splits = Vec::new();
     for (source, spec) in prepared.job.spec.sources.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! The transaction that makes an epoch final: offsets with their metadata, and the outputs produced in it.
 
-use super::error::{Error, is_producer_fence};
+use super::error::{Error, is_out_of_step, is_producer_fence};
 use super::ffi::{self, ProducerClient, TransactionFailure};
 use super::producer::{OutputProducer, ProducerSettings};
 use super::properties::{Cluster, topic_name};
@@ -318,12 +318,6 @@ impl CommitProducer {
 
 fn abort_step(client: &ProducerClient) -> Result<(), TransactionFailure> {
     ffi::abort_transaction(client, millis(STEP))
-}
-
-/// What the broker answers when it knows another state of the transaction than librdkafka, which takes that for fatal: a request
-/// that announced the first of it was lost, or the id was idle until the broker forgot it. A takeover brings them together.
-fn is_out_of_step(code: Code) -> bool {
-    matches!(code, Code::InvalidTransactionalState | Code::InvalidProducerIdMapping)
 }
 
 /// What the broker answers when the group has members, or others than it had.

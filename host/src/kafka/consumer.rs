@@ -316,7 +316,8 @@ impl Consumer {
         Ok(metadata.topics().iter().filter(there).map(of).collect())
     }
 
-    /// What the consumer's group has committed for partitions, in the same order. Waits while a transaction that commits some of them is open.
+    /// What the consumer's group has committed for partitions, in the same order. A stable one waits while a
+    /// transaction that commits some of them is open.
     ///
     /// # Errors
     /// Of the first partition that has one, or no stable answer came in time. Never is a failure reported as "no offset".

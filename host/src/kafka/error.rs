@@ -204,45 +204,53 @@ pub(super) fn is_producer_fence(code: Code) -> bool {
     matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::TransactionCoordinatorFenced)
 }
 
-/// Codes that pass by themselves: librdkafka goes on connecting, looking for leaders and asking again.
+/// What a broker answers when it knows another state of a transaction than librdkafka, which may take that for fatal: what was to
+/// announce the transaction was lost, or the id was idle until the broker forgot it. A producer that takes the id over is in
+/// step again.
+pub(super) fn is_out_of_step(code: Code) -> bool {
+    matches!(code, Code::InvalidTransactionalState | Code::InvalidProducerIdMapping)
+}
+
+/// Codes that pass by themselves, or with a new client: librdkafka goes on connecting, looking for leaders and asking again.
 fn is_transient(code: Code) -> bool {
-    matches!(
-        code,
-        Code::BrokerTransportFailure
-            | Code::AllBrokersDown
-            | Code::Resolve
-            | Code::OperationTimedOut
-            | Code::TimedOutQueue
-            | Code::MessageTimedOut
-            | Code::WaitingForCoordinator
-            | Code::WaitCache
-            | Code::Retry
-            | Code::NodeUpdate
-            | Code::UnknownBroker
-            | Code::DestroyBroker
-            | Code::ISRInsufficient
-            | Code::LeaderNotAvailable
-            | Code::NotLeaderForPartition
-            | Code::RequestTimedOut
-            | Code::BrokerNotAvailable
-            | Code::ReplicaNotAvailable
-            | Code::NetworkException
-            | Code::CoordinatorLoadInProgress
-            | Code::CoordinatorNotAvailable
-            | Code::NotCoordinator
-            | Code::NotController
-            | Code::NotEnoughReplicas
-            | Code::NotEnoughReplicasAfterAppend
-            | Code::KafkaStorageError
-            | Code::FencedLeaderEpoch
-            | Code::UnknownLeaderEpoch
-            | Code::OffsetNotAvailable
-            | Code::UnstableOffsetCommit
-            | Code::ConcurrentTransactions
-            | Code::ThrottlingQuotaExceeded
-            | Code::PreferredLeaderNotAvailable
-            | Code::RebootstrapRequired
-    )
+    is_out_of_step(code)
+        || matches!(
+            code,
+            Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::Resolve
+                | Code::OperationTimedOut
+                | Code::TimedOutQueue
+                | Code::MessageTimedOut
+                | Code::WaitingForCoordinator
+                | Code::WaitCache
+                | Code::Retry
+                | Code::NodeUpdate
+                | Code::UnknownBroker
+                | Code::DestroyBroker
+                | Code::ISRInsufficient
+                | Code::LeaderNotAvailable
+                | Code::NotLeaderForPartition
+                | Code::RequestTimedOut
+                | Code::BrokerNotAvailable
+                | Code::ReplicaNotAvailable
+                | Code::NetworkException
+                | Code::CoordinatorLoadInProgress
+                | Code::CoordinatorNotAvailable
+                | Code::NotCoordinator
+                | Code::NotController
+                | Code::NotEnoughReplicas
+                | Code::NotEnoughReplicasAfterAppend
+                | Code::KafkaStorageError
+                | Code::FencedLeaderEpoch
+                | Code::UnknownLeaderEpoch
+                | Code::OffsetNotAvailable
+                | Code::UnstableOffsetCommit
+                | Code::ConcurrentTransactions
+                | Code::ThrottlingQuotaExceeded
+                | Code::PreferredLeaderNotAvailable
+                | Code::RebootstrapRequired
+        )
 }
 
 #[cfg(test)]
@@ -252,6 +260,7 @@ mod tests {
     #[test]
     fn connection_trouble_is_transient_and_named_faults_are_not() {
         assert!(Error::client("poll", Code::AllBrokersDown, "1/1 brokers are down").is_transient());
+        assert!(Error::client("kafka producer", Code::InvalidTransactionalState, "not begun").is_transient());
         assert!(!Error::client("poll", Code::Authentication, "bad password").is_transient());
         assert!(!Error::partition("fetch", "t", 3, 7, Code::AutoOffsetReset, "gone").is_transient());
         assert_eq!(Error::topic("metadata", "t", Code::UnknownTopicOrPartition, ""), Error::MissingTopic { topic: "t".into() });

@@ -66,7 +66,7 @@ impl Guest for Hostile {
     }
 }
 
-/// Turns of a call that is slow: a second or a few, in which no fuel runs out that is not very scarce.
+/// Turns of a call that is slow: a third of a second on a fast machine, one on another.
 const SLOW: u64 = 2_000_000_000;
 
 fn forever() -> ! {

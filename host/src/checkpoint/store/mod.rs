@@ -5,6 +5,7 @@ mod folder;
 mod names;
 mod s3;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -229,14 +230,15 @@ impl Store {
         }
     }
 
-    /// Deletes copies of objects that are not in the store any more.
+    /// Deletes copies of objects that are not in the store any more: of what is neither `listed` nor `named`, which may have come
+    /// since.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn tidy(&self, listed: &[Listed]) -> Result<(), Error> {
+    pub fn tidy(&self, listed: &[Listed], named: &BTreeSet<String>) -> Result<(), Error> {
         match &self.0 {
             Place::Folder { .. } => Ok(()),
-            Place::S3(s3) => s3.tidy(listed),
+            Place::S3(s3) => s3.tidy(listed, named),
         }
     }
 

@@ -4,7 +4,7 @@
 
 mod answer;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::future::Future;
 use std::io;
@@ -299,14 +299,15 @@ impl S3 {
         self.folder.delete(name)
     }
 
-    /// Deletes copies of what is not `listed`. No upload may be under way.
-    pub fn tidy(&self, listed: &[Listed]) -> Result<(), Error> {
+    /// Deletes copies of what is neither `listed` nor `named`. No upload may be under way.
+    pub fn tidy(&self, listed: &[Listed], named: &BTreeSet<String>) -> Result<(), Error> {
         if self.scratch.is_some() {
             return Ok(());
         }
         let there: HashSet<_> = listed.iter().map(|listed| listed.name.as_str()).collect();
         let copies = self.folder.list()?;
-        copies.iter().filter(|copy| !there.contains(copy.name.as_str())).try_for_each(|copy| self.forget(&copy.name))
+        let is_gone = |copy: &&Listed| !there.contains(copy.name.as_str()) && !named.contains(&copy.name);
+        copies.iter().filter(is_gone).try_for_each(|copy| self.forget(&copy.name))
     }
 
     /// Opens objects, given by name and, where it is known, length, from copies that are sound or else from the store.
