@@ -73,7 +73,7 @@ fn what_a_start_asks_and_gets_no_good_answer_to_is_asked_again_and_never_read_as
     let soon = [Effect::Answer(500), Effect::Answer(503), Effect::LoseAnswer, Effect::CutAnswer, Effect::Close];
     for (effect, times) in soon.map(|effect| (effect, 2)).into_iter().chain([slow]) {
         let asked = [("HEAD", EPOCH), ("GET", EPOCH), ("GET", "/run.json")];
-        // At the first commit, which does without it.
+        // Beside the epochs, which do without it.
         let listing = proxy.harm("GET", "list-type", effect, times);
         let harms = asked.map(|(method, path)| proxy.harm(method, path, effect, times));
         // Without copies, so that all is asked of the store.

@@ -126,9 +126,6 @@ pub(crate) struct Coordinator {
     /// When something was last committed; none before the first commit of this attempt, which comes even if it is empty:
     /// whoever was here before finds another's commit then, and ends (rule 9).
     pub last_commit: Option<Instant>,
-    /// The run is older than this attempt: its first epoch ends at once, so that whoever was here before soon finds another's
-    /// commit.
-    pub claims: bool,
     /// Outputs wait for the first commit: it makes a local sink known, whose bytes nobody could tell from another's.
     pub holds_first: bool,
     /// The epoch that [`Coordinator::begin`] has begun.
@@ -172,11 +169,12 @@ impl Coordinator {
         (self.attempted, self.has_progressed)
     }
 
-    /// Before the workers have anything to do. Where the job is claimed or outputs wait for the first commit, the first epoch
-    /// ends at once, before anything was read: what the outputs come of belongs to the next.
-    pub fn begin(&mut self) {
+    /// Before the workers have anything to do. Where the run is older than this attempt or outputs wait for the first commit, the
+    /// first epoch ends at once, before anything was read: whoever ran the job before soon finds another's commit, and what the
+    /// outputs come of belongs to the next.
+    pub fn begin(&mut self, is_new: bool) {
         self.begin_trace(false);
-        self.first = (self.claims || self.holds_first).then(|| self.begin_epoch(false));
+        self.first = (!is_new || self.holds_first).then(|| self.begin_epoch(false));
     }
 
     fn epochs(&mut self) -> Result<(), Error> {

@@ -110,7 +110,6 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
         drain_timeout: DRAIN_TIMEOUT,
         epoch: start.epoch,
         last_commit: None,
-        claims: !start.new,
         holds_first: sinks.has_unknown,
         first: None,
         began: clock::monotonic(),
@@ -119,7 +118,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
         trace: Default::default(),
         ends: Default::default(),
     };
-    coordinator.begin();
+    coordinator.begin(start.new);
     // From here on outputs may be in the transaction, and whatever fails is the coordinator's to clear up.
     parts.into_iter().for_each(|parts| threads.hand_over(parts));
     let outcome = coordinator.run();

@@ -211,46 +211,49 @@ pub(super) fn is_out_of_step(code: Code) -> bool {
     matches!(code, Code::InvalidTransactionalState | Code::InvalidProducerIdMapping)
 }
 
-/// Codes that pass by themselves, or with a new client: librdkafka goes on connecting, looking for leaders and asking again.
 fn is_transient(code: Code) -> bool {
-    is_out_of_step(code)
-        || matches!(
-            code,
-            Code::BrokerTransportFailure
-                | Code::AllBrokersDown
-                | Code::Resolve
-                | Code::OperationTimedOut
-                | Code::TimedOutQueue
-                | Code::MessageTimedOut
-                | Code::WaitingForCoordinator
-                | Code::WaitCache
-                | Code::Retry
-                | Code::NodeUpdate
-                | Code::UnknownBroker
-                | Code::DestroyBroker
-                | Code::ISRInsufficient
-                | Code::LeaderNotAvailable
-                | Code::NotLeaderForPartition
-                | Code::RequestTimedOut
-                | Code::BrokerNotAvailable
-                | Code::ReplicaNotAvailable
-                | Code::NetworkException
-                | Code::CoordinatorLoadInProgress
-                | Code::CoordinatorNotAvailable
-                | Code::NotCoordinator
-                | Code::NotController
-                | Code::NotEnoughReplicas
-                | Code::NotEnoughReplicasAfterAppend
-                | Code::KafkaStorageError
-                | Code::FencedLeaderEpoch
-                | Code::UnknownLeaderEpoch
-                | Code::OffsetNotAvailable
-                | Code::UnstableOffsetCommit
-                | Code::ConcurrentTransactions
-                | Code::ThrottlingQuotaExceeded
-                | Code::PreferredLeaderNotAvailable
-                | Code::RebootstrapRequired
-        )
+    passes(code) || is_out_of_step(code)
+}
+
+/// Codes that pass by themselves: librdkafka goes on connecting, looking for leaders and asking again.
+fn passes(code: Code) -> bool {
+    matches!(
+        code,
+        Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::Resolve
+            | Code::OperationTimedOut
+            | Code::TimedOutQueue
+            | Code::MessageTimedOut
+            | Code::WaitingForCoordinator
+            | Code::WaitCache
+            | Code::Retry
+            | Code::NodeUpdate
+            | Code::UnknownBroker
+            | Code::DestroyBroker
+            | Code::ISRInsufficient
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::RequestTimedOut
+            | Code::BrokerNotAvailable
+            | Code::ReplicaNotAvailable
+            | Code::NetworkException
+            | Code::CoordinatorLoadInProgress
+            | Code::CoordinatorNotAvailable
+            | Code::NotCoordinator
+            | Code::NotController
+            | Code::NotEnoughReplicas
+            | Code::NotEnoughReplicasAfterAppend
+            | Code::KafkaStorageError
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::OffsetNotAvailable
+            | Code::UnstableOffsetCommit
+            | Code::ConcurrentTransactions
+            | Code::ThrottlingQuotaExceeded
+            | Code::PreferredLeaderNotAvailable
+            | Code::RebootstrapRequired
+    )
 }
 
 #[cfg(test)]
