@@ -18,9 +18,7 @@ const MANY: usize = 32;
 const WIDTH_IF_MANY: usize = 8;
 /// Files below this size are alike: opening them costs more than their bytes.
 const SMALL_BYTES: u64 = 16 * 1024;
-/// So many times what RocksDB lacks is too much to write into it once more.
-const BURIED: u64 = 4;
-/// Below this much beside the base, space is not worth a merge.
+/// Below this much beside the base, space is not worth a merge, and below this much in all no catch-up of RocksDB.
 const SPACE_FLOOR_BYTES: u64 = 1 << 20;
 
 /// The stretch of the list (oldest first) that is to be merged next, if any. Tombstones may go if it begins at 0.
@@ -64,21 +62,19 @@ pub struct Due {
     pub catch_up: bool,
 }
 
-/// `plan_merge` over RocksDB with its state at epoch `mark`, 0 if it holds none. A base is made of what RocksDB has: of a
-/// merged file it can only take over all, which would be the whole state for the sake of a few deltas.
+/// `plan_merge` over RocksDB with its state at epoch `mark`, 0 if it holds none. A base is made of what RocksDB has: beyond
+/// that it would have to keep its tombstones, for good if RocksDB never catches up by itself, and RocksDB could only take over
+/// all of it, which would be the whole state for the sake of a few deltas.
 #[must_use]
 pub fn plan_merge_over(files: &[FileRef], mark: u64) -> Due {
     let due = plan_merge(files);
     let had = files.partition_point(|file| file.last_epoch <= mark);
+    let bytes: u64 = files.iter().map(|file| file.bytes).sum();
     // A full list keeps the next epoch waiting.
-    let is_base = due == Some(0..files.len()) && files.len() < MAX_FILES;
-    let Some((old, news)) = files.split_at_checked(had).filter(|_| is_base) else {
+    let is_base = due == Some(0..files.len()) && files.len() < MAX_FILES && bytes > SPACE_FLOOR_BYTES;
+    let Some((old, _)) = files.split_at_checked(had).filter(|(_, news)| is_base && mark > 0 && !news.is_empty()) else {
         return Due { merge: due, catch_up: false };
     };
-    let bytes = |files: &[FileRef]| files.iter().map(|file| file.bytes).sum::<u64>();
-    if news.is_empty() || bytes(old) <= BURIED * bytes(news) {
-        return Due { merge: due, catch_up: false };
-    }
     match plan_merge(old).filter(|range| range.start == 0) {
         None => Due { merge: plan_stretch(files).filter(|range| range.start > 0), catch_up: true },
         older => Due { merge: older, catch_up: false },
@@ -204,9 +200,12 @@ mod tests {
         let meanwhile = Due { merge: Some(1..5), catch_up: true };
         // What follows the base outweighs half of it.
         let list = numbered(&[20 * MIB, 6 * MIB, 4 * MIB, MIB, MIB]);
-        assert_eq!(plans(&list), [merge(0..5), merge(0..5), meanwhile.clone(), meanwhile, merge(0..4), merge(0..5)]);
-        let alike = numbered(&[MIB, MIB, MIB, MIB, MIB]);
-        assert_eq!(plans(&alike), vec![merge(0..5); 6], "there is little to be saved");
+        assert_eq!(plans(&list), [merge(0..5), meanwhile.clone(), meanwhile.clone(), meanwhile, merge(0..4), merge(0..5)]);
+        let buried = FileRef { first_epoch: 1, last_epoch: 5, ..file("merged", 30 * MIB) };
+        let over = [buried, FileRef { first_epoch: 6, last_epoch: 6, ..file("delta", 16 * MIB) }];
+        assert_eq!(plan_merge_over(&over, 3), Due { merge: None, catch_up: true }, "else its tombstones are kept for good");
+        let little = numbered(&[100 * KIB; 5]);
+        assert_eq!(plans(&little), vec![merge(0..5); 6], "there is little to be saved");
         let full = numbered(&[vec![MIB; MAX_FILES - 1], vec![KIB]].concat());
         let quickest = Due { merge: plan_merge(&full), catch_up: false };
         assert_eq!(plan_merge_over(&full, MAX_FILES as u64 - 1), quickest, "there is no time");
@@ -252,6 +251,7 @@ mod tests {
     type Keys = BTreeMap<u32, bool>;
 
     const LIVE_BYTES: u64 = 400;
+    const ONLY_IF_TOLD: u64 = u64::MAX;
     const TOMBSTONE_BYTES: u64 = 20;
 
     fn describe(name: u64, keys: &Keys) -> FileRef {
@@ -265,24 +265,27 @@ mod tests {
         most_files: usize,
         /// Bytes listed over live bytes, at worst, once the live state has passed 4 MiB.
         space: f64,
+        /// Tombstones listed over live keys, likewise.
+        tombstones: f64,
         /// Bytes written over bytes of deltas.
         amplification: f64,
     }
 
     /// 5,000 epochs; each merge takes `delay` epochs, or `delay_of_all` if it is of the whole list, and is adopted then.
-    /// RocksDB catches up every so many epochs, if at all, and when it is to; that takes `delay` epochs, too.
-    fn simulate((delay, delay_of_all): (u64, u64), spills: Option<u64>, mut epoch_keys: impl FnMut(u64) -> Keys) -> Outcome {
+    /// RocksDB, if it is used, holds the first epoch, catches up every so many epochs and when it is to; that takes `delay`
+    /// epochs, too.
+    fn simulate((delay, delay_of_all): (u64, u64), catches_up: Option<u64>, mut epoch_keys: impl FnMut(u64) -> Keys) -> Outcome {
         let mut list: Vec<FileRef> = Vec::new();
         let mut contents: BTreeMap<String, Keys> = BTreeMap::new();
         let mut live = Keys::new();
         let mut running: Vec<(u64, Vec<FileRef>, FileRef)> = Vec::new();
-        let (mut most_files, mut space, mut deltas, mut written, mut number) = (0, 0f64, 0u64, 0u64, 0u64);
-        let (mut mark, mut spilling) = (0, None);
+        let (mut most_files, mut space, mut tombstones, mut deltas, mut written, mut number) = (0, 0f64, 0f64, 0u64, 0u64, 0u64);
+        let (mut mark, mut spilling) = (u64::from(catches_up.is_some()), None);
         for epoch in 1..=5000 {
             if let Some((_, to)) = spilling.take_if(|(done, _)| *done <= epoch) {
                 mark = to;
             }
-            if spills.is_some_and(|every| epoch % every == 0) {
+            if catches_up.is_some_and(|every| epoch % every == 0) {
                 spilling.get_or_insert((epoch + delay, epoch - 1));
             }
             let keys = epoch_keys(epoch);
@@ -316,7 +319,7 @@ mod tests {
                 let mut keys = Keys::new();
                 replaced.iter().for_each(|file| keys.extend(contents.remove(&file.name).unwrap()));
                 let last_epoch = replaced[replaced.len() - 1].last_epoch;
-                if range.start == 0 && spilling.is_none() && (mark == 0 || mark >= last_epoch) {
+                if range.start == 0 && (mark >= last_epoch || mark == 0 && spilling.is_none()) {
                     keys.retain(|_, live| *live);
                 }
                 number += 1;
@@ -329,9 +332,10 @@ mod tests {
             let live_bytes = live.len() as u64 * LIVE_BYTES;
             if live_bytes > 4 * MIB {
                 space = space.max(list.iter().map(|file| file.bytes).sum::<u64>() as f64 / live_bytes as f64);
+                tombstones = tombstones.max(list.iter().map(|file| file.tombstones).sum::<u64>() as f64 / live.len() as f64);
             }
         }
-        Outcome { most_files, space, amplification: written as f64 / deltas as f64 }
+        Outcome { most_files, space, tombstones, amplification: written as f64 / deltas as f64 }
     }
 
     fn random() -> impl FnMut(u32) -> u32 {
@@ -375,12 +379,16 @@ mod tests {
             ("everything, every epoch", || Box::new(|_| (0..150).map(|key| (key, true)).collect())),
         ];
         for (name, load) in loads {
-            for (delay, spills) in [(0, None), (5, None), (0, Some(20)), (5, Some(20))] {
-                let Outcome { most_files, space, amplification } = simulate((delay, delay), spills, load());
-                println!("{name}, delay {delay}, spills {spills:?}: {most_files} files, {space:.2} x live, {amplification:.2} x deltas");
-                assert!(most_files <= 24, "{name}, delay {delay}: {most_files} files");
-                assert!(space <= 3.0, "{name}, delay {delay}: {space} times the live state");
-                assert!(amplification <= 9.0, "{name}, delay {delay}: {amplification} times the deltas");
+            for (delay, catches_up) in
+                [(0, None), (5, None), (0, Some(20)), (5, Some(20)), (5, Some(6)), (0, Some(ONLY_IF_TOLD)), (5, Some(ONLY_IF_TOLD))]
+            {
+                let Outcome { most_files, space, tombstones, amplification } = simulate((delay, delay), catches_up, load());
+                let case = format!("{name}, delay {delay}, RocksDB {catches_up:?}");
+                println!("{case}: {most_files} files, {space:.2} x live, {tombstones:.2} x keys, {amplification:.2} x deltas");
+                assert!(most_files <= 24, "{case}: {most_files} files");
+                assert!(space <= 3.0, "{case}: {space} times the live state");
+                assert!(tombstones <= 2.0, "{case}: {tombstones} times the live keys");
+                assert!(amplification <= 9.0, "{case}: {amplification} times the deltas");
             }
             // A base that takes long keeps no epoch waiting.
             let Outcome { most_files, .. } = simulate((5, 600), None, load());

@@ -200,8 +200,8 @@ impl Files {
         let (Some(first), Some(last)) = (replaced.first(), replaced.last()) else { return Ok(()) };
         let name = names.merge(first.first_epoch, last.last_epoch);
         // A catch-up of RocksDB from behind this range still needs its tombstones.
-        let disk_is_past = self.disk.as_ref().is_none_or(|d| d.mark() == 0 || d.mark() >= last.last_epoch);
-        let drops_tombstones = from_start && disk_is_past && self.spilling.is_none();
+        let needs_none = |mark: u64| mark >= last.last_epoch || mark == 0 && self.spilling.is_none();
+        let drops_tombstones = from_start && self.disk.as_ref().is_none_or(|disk| needs_none(disk.mark()));
         let (store, files) = (self.store.clone(), replaced.clone());
         let made = name.clone();
         let merge = move || Ok(checkpoint::merge_files(&store, &files, drops_tombstones, &made)?);

@@ -230,7 +230,9 @@ fn with_flipped_bit(folder: &Folder, workload: &Workload<'_>, random: &mut Rando
 #[track_caller]
 pub fn end_at(folder: &Folder, job: &Job, point: &str, hit: u64) -> Outcome {
     let marker = folder.path("marker");
-    let ended = folder.start_armed(job, &format!("{point}:{hit}:{}", marker.display()), &[]).wait(DEADLINE);
+    let mut armed = folder.start_armed(job, &format!("{point}:{hit}:{}", marker.display()), &[]);
+    assert!(armed.ended_within(DEADLINE).is_some(), "hit {hit} of {point} within {DEADLINE:?}; stderr:\n{}", armed.stderr());
+    let ended = armed.wait(DEADLINE);
     let reached = fs::read_to_string(&marker).unwrap_or_default();
     let as_asked = ended.status.signal() == Some(SIGABRT) && reached == point;
     assert!(as_asked, "hit {hit} of {point}: the marker says `{reached}`, {}; stderr:\n{}", ended.status, ended.stderr);
