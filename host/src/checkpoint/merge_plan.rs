@@ -380,7 +380,7 @@ mod tests {
         ];
         for (name, load) in loads {
             for (delay, catches_up) in
-                [(0, None), (5, None), (0, Some(20)), (5, Some(20)), (5, Some(6)), (0, Some(ONLY_IF_TOLD)), (5, Some(ONLY_IF_TOLD))]
+                [(0, None), (5, None), (0, Some(20)), (5, Some(20)), (5, Some(1)), (0, Some(ONLY_IF_TOLD)), (5, Some(ONLY_IF_TOLD))]
             {
                 let Outcome { most_files, space, tombstones, amplification } = simulate((delay, delay), catches_up, load());
                 let case = format!("{name}, delay {delay}, RocksDB {catches_up:?}");
