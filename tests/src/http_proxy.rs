@@ -49,6 +49,7 @@ struct Rule {
 #[derive(Debug, Default)]
 struct Held {
     released: bool,
+    answered: u64,
     late: Vec<u16>,
 }
 
@@ -119,6 +120,11 @@ impl Harm {
         self.0.changed.notify_all();
     }
 
+    /// How many requests that were [held](Effect::Hold) the server has answered.
+    pub fn answered(&self) -> u64 {
+        lock(&self.0.held).answered
+    }
+
     /// What the server answered to requests that reached it when their clients had given up.
     pub fn late(&self) -> Vec<u16> {
         lock(&self.0.held).late.clone()
@@ -173,10 +179,13 @@ fn serve(client: &TcpStream, server: u16, rules: &Rules) -> io::Result<()> {
                 drop(rule.changed.wait_while(lock(&rule.held), |held| !held.released).expect("no thread panics with it"));
                 let gone = is_closed(client)?;
                 let answer = ask(server, &request)?;
+                let mut held = lock(&rule.held);
+                held.answered += 1;
                 if gone {
-                    lock(&rule.held).late.push(answer.status());
+                    held.late.push(answer.status());
                     return Ok(());
                 }
+                drop(held);
                 to.write_all(&answer.bytes)?;
             }
             Some(Effect::Swallow) => return io::copy(&mut requests, &mut io::sink()).map(drop),

@@ -101,6 +101,21 @@ fn rule_12_a_job_that_only_writes_to_kafka_counts_exactly_through_kills_and_is_r
 }
 
 #[test]
+fn rule_12_a_job_whose_commit_went_with_its_topic_does_not_begin_anew() {
+    let (folder, (mut source, input)) = (Folder::new(), generated());
+    source["generator"].as_object_mut().unwrap().remove("rate");
+    let counts = broker().topic("deleted-out", 2);
+    let job = counting("deleted", &source).sink("topic", &["count"], broker().sink(&counts));
+    folder.run(&job, &[], DEADLINE).expect(code::OK);
+    assert_eq!(broker().records(&counts).len(), input.len());
+    broker().delete_topic(&counts);
+    assert_refused(&job, &folder);
+    broker().create_topic(&counts, 2);
+    assert_refused(&job, &folder);
+    assert_eq!(broker().records(&counts), []);
+}
+
+#[test]
 fn rule_12_a_job_without_kafka_counts_exactly_through_kills_and_is_refused_without_its_commit() {
     let folder = Folder::new();
     let input: Vec<_> = (0..IN_FILE).map(|i| Record::keyed(format!("key-{}", i % KEYS), "")).collect();

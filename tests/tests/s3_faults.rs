@@ -196,6 +196,43 @@ fn rule_18_a_put_that_arrives_when_the_job_has_given_it_up_changes_nothing() {
     counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
 }
 
+/// An epoch's object, a merged one, or a deletion reaches the store when the successor has committed for long, and its sender
+/// stands still.
+#[test]
+fn rule_9_what_a_process_that_was_taken_over_has_sent_to_its_store_harms_nothing_when_it_arrives() {
+    let s3 = S3::start();
+    for (name, method, path) in
+        [("s3-zombie-put", "PUT", EPOCH), ("s3-zombie-merge", "PUT", "/merge-"), ("s3-zombie-delete", "POST", "?delete")]
+    {
+        let (counting, proxy) = counting(name, &s3, "40s");
+        let load = broker().load(counting.input(), KEYS, PER_SECOND);
+        let here = s3.folder();
+        let mut zombie = here.start(&counting.job, METRICS);
+        goes_on(&counting, &mut zombie);
+        let sent = proxy.harm(method, path, Effect::Hold, 1);
+        wait::until(&format!("{method} {path}"), DEADLINE, || sent.hits() == 1);
+        zombie.freeze();
+        let stopped_at = counting.epoch();
+        let there = s3.folder();
+        let mut successor = there.start(&counting.job, METRICS);
+        wait::until("five epochs of the successor", DEADLINE, || {
+            successor.assert_running();
+            counting.epoch() > stopped_at + 5
+        });
+        sent.release();
+        wait::until(&format!("{method} {path} arrives"), DEADLINE, || sent.answered() == 1);
+        goes_on(&counting, &mut successor);
+        zombie.thaw();
+        zombie.wait(DEADLINE).expect(code::FENCED).expect_named(&["fenced"]);
+        goes_on(&counting, &mut successor);
+        successor.kill_9();
+        // From the store alone.
+        let elsewhere = s3.folder();
+        let run = elsewhere.start(&counting.job, METRICS);
+        counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
+    }
+}
+
 /// A job that was stopped with a savepoint, and its load, which goes on.
 fn stopped_with_savepoint(counting: &Counting<'_>, s3: &S3, folder: &Folder) -> (Load, String) {
     let load = broker().load(counting.input(), KEYS, PER_SECOND);

@@ -35,7 +35,7 @@ struct Cli {
     /// Only this case, by its number, even if it is done already
     #[arg(long)]
     case: Option<u64>,
-    /// One case of just these kills: `random`, `take-over`, `flip`, names of failpoints
+    /// One case of just these kills: `random`, `late`, `take-over`, `flip`, names of failpoints
     kills: Vec<String>,
     /// Where finished cases are kept; those found there are not run again
     #[arg(long)]

@@ -34,6 +34,8 @@ pub const POINTS: [&str; 14] = [
 const HITS: u64 = 50;
 /// The same of a base that is taken up, which is seldom.
 const HITS_OF_BASES: u64 = 4;
+/// Epochs between two restores that are cut off.
+const EPOCHS_BETWEEN: u64 = 5;
 /// Objects that a life finds which are old and named by nothing.
 const ORPHANS: u64 = 100;
 const TWO_HOURS: Duration = Duration::from_secs(120 * 60);
@@ -47,6 +49,8 @@ const SIGABRT: i32 = 6;
 pub enum Kill {
     /// By SIGKILL, at some moment.
     Random,
+    /// By SIGKILL, when its memory has long been full, and entries went to RocksDB and came back.
+    Late,
     /// By itself, at some hit of a failpoint.
     At(&'static str),
     /// Fenced by another process that takes the job over while it runs, and is then killed at some moment.
@@ -57,10 +61,11 @@ pub enum Kill {
 }
 
 impl Kill {
-    /// The kill of a name: `random`, `take-over`, `flip`, or that of a failpoint.
+    /// The kill of a name: `random`, `late`, `take-over`, `flip`, or that of a failpoint.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "random" => Some(Self::Random),
+            "late" => Some(Self::Late),
             "take-over" => Some(Self::TakeOver),
             "flip" => Some(Self::Flip),
             _ => POINTS.into_iter().find(|point| *point == name).map(Self::At),
@@ -116,6 +121,7 @@ pub fn run(name: &str, broker: &Broker, seed: u64, kills: &[Kill]) -> Report {
                 };
                 kill_within(folder.start(&workload.job, &[]), random.below(within))
             }
+            Kill::Late => kill_within(folder.start(&workload.job, &[]), 25_000 + random.below(5_000)),
             Kill::TakeOver => {
                 let mut old = folder.start(&workload.job, &[]);
                 wait::until("a job that runs", DEADLINE, || {
@@ -142,6 +148,11 @@ pub fn run(name: &str, broker: &Broker, seed: u64, kills: &[Kill]) -> Report {
             },
             Kill::At(point) => {
                 if *point == "restore" {
+                    if report.points.contains_key(point) {
+                        // It finds what a restore that was cut off has left, and leaves something new to restore.
+                        let ended = commit_some(&folder, &workload);
+                        report.resolve(&mut unsure, &ended.stderr);
+                    }
                     // Else RocksDB is only brought up, which passes the point too seldom.
                     folder.wipe_rocksdb(&workload.job);
                 }
@@ -187,6 +198,19 @@ fn leave_orphans(folder: &Folder, workload: &Workload<'_>, life: u64) {
 /// Whether a life has found out where it goes on.
 fn has_started(stderr: &str) -> bool {
     stderr.contains("resuming") || stderr.contains("a new run begins")
+}
+
+/// A life that commits some epochs before it is killed.
+#[track_caller]
+fn commit_some(folder: &Folder, workload: &Workload<'_>) -> Outcome {
+    let newest = || objects(folder, workload).iter().filter_map(|name| epoch(name)).max().unwrap_or(0);
+    let begun = newest();
+    let mut run = folder.start(&workload.job, &[]);
+    wait::until("some epochs", DEADLINE, || {
+        run.assert_running();
+        newest() > begun + EPOCHS_BETWEEN
+    });
+    run.kill_9()
 }
 
 #[track_caller]
