@@ -171,17 +171,17 @@ fn after_5000_epochs_over_a_million_keys_the_store_is_small_its_files_are_few_an
     const MOST_FILES: usize = 24;
     /// Four files of a size are merged, and with the epochs there is one size more: three files, and one in the making.
     const ONE_MORE_SIZE: usize = 4;
+    const TURNS: usize = 15;
     let early_job = Loaded::new("early").go_on(50);
     let late = Loaded::new("late");
     let live = late.bytes;
     let late_job = late.go_on(5_000);
     let (early, late) = (late_job.usual_files(50..=1_000), late_job.usual_files(4_000..=5_000));
     let (files, bytes) = (late_job.most_files(), late_job.most_bytes());
-    // In turns, so that what else the machine does meets both alike; the best of each, in which it did least.
+    // In turns, so that what else the machine does meets both of a turn alike.
     let restored = |of: &GoneOn| restored_in(&of.folder, &of.job);
-    let turns: Vec<_> = (0..7).map(|_| (restored(&early_job), restored(&late_job))).collect();
-    let best = |of: fn(&(u64, u64)) -> u64| turns.iter().map(of).min().unwrap();
-    let (early_ms, late_ms) = (best(|turn| turn.0), best(|turn| turn.1));
+    let turns: Vec<_> = (0..TURNS).map(|_| (restored(&early_job), restored(&late_job))).collect();
+    let as_fast = turns.iter().filter(|(early, late)| late * 5 <= early * 6).count();
     let said = format!(
         "{bytes} bytes of {live} live; at most {files} files, mostly {early} in epochs 50 to 1,000 and {late} in 4,000 to 5,000; \
          restored in {turns:?} ms"
@@ -190,7 +190,8 @@ fn after_5000_epochs_over_a_million_keys_the_store_is_small_its_files_are_few_an
     assert!(bytes <= 3 * live, "{said}");
     assert!(files <= 2 * MOST_FILES, "{said}");
     assert!(late <= early + ONE_MORE_SIZE, "{said}");
-    assert!(late_ms * 5 <= early_ms * 6, "{said}");
+    // The median of the turns is within 20 %.
+    assert!(as_fast > TURNS / 2, "{said}");
 }
 
 #[test]
