@@ -251,8 +251,9 @@ mod tests {
     type Keys = BTreeMap<u32, bool>;
 
     const LIVE_BYTES: u64 = 400;
-    const ONLY_IF_TOLD: u64 = u64::MAX;
     const TOMBSTONE_BYTES: u64 = 20;
+    /// Epochs after which RocksDB catches up by itself: never.
+    const ONLY_IF_TOLD: u64 = u64::MAX;
 
     fn describe(name: u64, keys: &Keys) -> FileRef {
         let live = keys.values().filter(|live| **live).count() as u64;
