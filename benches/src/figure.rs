@@ -111,6 +111,10 @@ pub const CHECKPOINT_10M_BYTES: Figure = figure("checkpoint_10m_bytes", Bound::N
 pub const FLAT: Figure = figure("throughput_flat", Bound::AtLeast(0.9), None);
 /// The same by the job's CPU time, which tells neighbours on the machine from the job itself.
 pub const FLAT_CPU: Figure = figure("throughput_flat_per_cpu", Bound::Nothing, None);
+/// The same of a fixed piece of work that the bench does in the same minutes: how flat the machine itself was.
+pub const FLAT_MACHINE: Figure = figure("throughput_flat_machine", Bound::MachineAtLeast(0.9), None);
+/// The same of throughput by CPU time over the speed of that work: what is left when the machine's changes are taken out.
+pub const FLAT_OVER_MACHINE: Figure = figure("throughput_flat_over_machine", Bound::Nothing, None);
 /// From the start of the process until a consumer has the first output record.
 pub const START: Figure = figure("start_to_first_output_ms", Bound::AtMost(600.0), Some(300.0));
 /// Resident memory of a job that has nothing to do.

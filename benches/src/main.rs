@@ -41,7 +41,7 @@ Exit status:
   0  every figure keeps its bound
   1  a figure missed its bound
   2  something could not be measured, or the results not be written
-  3  void: the machine is too slow or too busy, as the bare librdkafka loop shows";
+  3  void: the machine is too slow, too busy or too uneven, as programs without Weir show";
 
 /// Measure what Weir promises, each figure beside its bound.
 ///
@@ -98,7 +98,7 @@ fn bench(cli: &Cli) -> Result<ExitCode> {
     let measured = measure_all(cli)?;
     report::print(&measured, stdout())?;
     if measured.iter().any(Measured::voids) {
-        writeln!(stderr(), "void: the machine is too slow or too busy to measure; nothing is written")?;
+        writeln!(stderr(), "void: the machine is not fit to measure; nothing is written")?;
         return Ok(ExitCode::from(VOID));
     }
     if let Some(commit) = commit {
@@ -108,7 +108,7 @@ fn bench(cli: &Cli) -> Result<ExitCode> {
     Ok(if measured.iter().all(Measured::holds) { ExitCode::SUCCESS } else { ExitCode::from(MISSED) })
 }
 
-/// Takes all values, round by round.
+/// Takes all values, round by round; ends early where they are void.
 fn measure_all(cli: &Cli) -> Result<Vec<Measured>> {
     let wanted = |name: &str| cli.filters.is_empty() || cli.filters.iter().any(|filter| name.contains(filter.as_str()));
     let measures: Vec<_> = Measure::ALL.into_iter().filter(|m| m.figures().iter().any(|f| wanted(f.name))).collect();
@@ -118,13 +118,16 @@ fn measure_all(cli: &Cli) -> Result<Vec<Measured>> {
     let mut measured: Vec<Vec<Measured>> =
         measures.iter().map(|m| m.figures().iter().map(|f| Measured { figure: *f, rounds: vec![] }).collect()).collect();
     let bench = Bench::new()?;
-    for round in 0..most {
+    'rounds: for round in 0..most {
         for (measure, figures) in measures.iter().zip(&mut measured).filter(|(measure, _)| round < rounds(**measure)) {
             for (figure, value) in figures.iter_mut().zip(measure.take(&bench)?) {
                 writeln!(stderr(), "round {}: {} {value:.4}", round + 1, figure.figure.name)?;
                 figure.rounds.push(value);
             }
+            if round + 1 == rounds(*measure) && figures.iter().any(Measured::voids) {
+                break 'rounds;
+            }
         }
     }
-    Ok(measured.into_iter().flatten().collect())
+    Ok(measured.into_iter().flatten().filter(|one| !one.rounds.is_empty()).collect())
 }

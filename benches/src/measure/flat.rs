@@ -3,6 +3,7 @@
 
 use super::Bench;
 use super::kept::{self, Counts};
+use super::machine::Machine;
 use crate::job::Source;
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -21,18 +22,21 @@ const WINDOWS: usize = 10;
 /// Longest time without output.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Throughput of the worst window as a share of the best one's: by the clock, and by the job's CPU time.
+/// Throughput of the worst window as a share of the best one's: by the clock, by the job's CPU time, that of a fixed piece
+/// of work beside it, and the second over the third.
 pub fn measure(bench: &Bench) -> Result<Vec<f64>> {
     let (kafka, to) = (bench.kafka()?, bench.topic("out")?);
     let made_up = json!({ "template": { "keyed": { "keys": KEYS, "valueBytes": BYTES } } });
     let job = kept::job(bench, Source::Generator(made_up), &to, EPOCH)?;
     let mut run = bench.weir.start(&job, &[])?;
     let mut counts = Counts::new(kafka, &to, KEYS)?;
-    let (mut by_clock, mut by_cpu) = (vec![], vec![]);
+    let mut machine = Machine::new();
+    let (mut by_clock, mut by_cpu, mut by_machine) = (vec![], vec![], vec![]);
     let mut last = Instant::now();
     for window in 0..WINDOWS {
         let (begun, cpu, seen) = (Instant::now(), run.cpu()?, counts.seen());
         while begun.elapsed() < WINDOW {
+            machine.work_if_due()?;
             if counts.next()?.is_some() {
                 last = Instant::now();
             }
@@ -41,15 +45,23 @@ pub fn measure(bench: &Bench) -> Result<Vec<f64>> {
         run.assert_running()?;
         let records = (counts.seen() - seen) as f64;
         let (clock, cpu) = (records / begun.elapsed().as_secs_f64(), records / (run.cpu()? - cpu));
-        writeln!(stderr(), "minute {}: {clock:.0} records/s, {cpu:.0} per CPU-second", window + 1)?;
+        let speed = machine.since_last();
+        writeln!(
+            stderr(),
+            "minute {}: {clock:.0} records/s, {cpu:.0} per CPU-second; machine: {:.1} million updates per CPU-second",
+            window + 1,
+            speed / 1e6
+        )?;
         if window > 0 {
             by_clock.push(clock);
             by_cpu.push(cpu);
+            by_machine.push(speed);
         }
     }
     drop(run);
     kafka.delete(&to)?;
-    Ok(vec![worst_over_best(&by_clock), worst_over_best(&by_cpu)])
+    let over_machine: Vec<_> = by_cpu.iter().zip(&by_machine).map(|(cpu, machine)| cpu / machine).collect();
+    Ok([by_clock, by_cpu, by_machine, over_machine].iter().map(|values| worst_over_best(values)).collect())
 }
 
 fn worst_over_best(values: &[f64]) -> f64 {

@@ -11,6 +11,7 @@ mod idle;
 mod kept;
 mod keyed_average;
 mod latency;
+mod machine;
 mod passthrough;
 mod recovery;
 mod start;
@@ -51,8 +52,9 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// All, in the order of a round.
+    /// All, in the order of a round: first what can find the machine unfit by one round.
     pub const ALL: [Self; 20] = [
+        Self::Flat,
         Self::Boundary,
         Self::Passthrough,
         Self::WordCount,
@@ -72,7 +74,6 @@ impl Measure {
         Self::KeyedAverage20M,
         Self::Recovery1Gb,
         Self::Checkpoint10M,
-        Self::Flat,
     ];
 
     /// Its figures.
@@ -108,7 +109,7 @@ impl Measure {
             Self::Recovery1Gb => &[figure::RECOVERY_1GB_KEPT, figure::RECOVERY_1GB_WIPED],
             Self::Checkpoint1M => &[figure::CHECKPOINT_1M, figure::CHECKPOINT_1M_BYTES],
             Self::Checkpoint10M => &[figure::CHECKPOINT_10M, figure::CHECKPOINT_10M_BYTES],
-            Self::Flat => &[figure::FLAT, figure::FLAT_CPU],
+            Self::Flat => &[figure::FLAT, figure::FLAT_CPU, figure::FLAT_MACHINE, figure::FLAT_OVER_MACHINE],
         }
     }
 
