@@ -109,7 +109,7 @@ pub const CHECKPOINT_10M: Figure = figure("checkpoint_10m_ms", Bound::Nothing, N
 pub const CHECKPOINT_10M_BYTES: Figure = figure("checkpoint_10m_bytes", Bound::Nothing, None);
 /// Throughput of the worst of nine minutes as a share of the best one's.
 pub const FLAT: Figure = figure("throughput_flat", Bound::AtLeast(0.9), None);
-/// The same by the job's CPU time, which tells neighbours on the machine from the job itself.
+/// The same by the job's CPU time, which neighbours that take the processor leave alone, but not those that take caches.
 pub const FLAT_CPU: Figure = figure("throughput_flat_per_cpu", Bound::Nothing, None);
 /// The same of a fixed piece of work that the bench does in the same minutes: how flat the machine itself was.
 pub const FLAT_MACHINE: Figure = figure("throughput_flat_machine", Bound::MachineAtLeast(0.9), None);

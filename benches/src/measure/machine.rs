@@ -22,6 +22,7 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// Nothing measured yet.
     pub fn new() -> Self {
         Self { table: vec![1; ENTRIES as usize], last: Instant::now(), done: (0, 0.0) }
     }
