@@ -1,4 +1,5 @@
-//! Time, randomness and ids: the only place that asks the machine for them.
+//! Time, randomness and ids: the only place that asks the machine for the time of day and for randomness. Who waits for a
+//! library or a broker looks at a monotonic clock of its own.
 
 #![expect(clippy::disallowed_methods, reason = "this module is where wall clock and randomness come from")]
 

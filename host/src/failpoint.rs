@@ -1,14 +1,22 @@
 //! Named points at which a test ends this process, as abruptly as kill -9 does, the n-th time that one is reached.
 //! Without the feature `failpoints` nothing of them is compiled.
 
-/// Ends the process if this is the point and the hit that a test asked for. `when` counts only some passes; `last` is
-/// done just before the end.
+/// Ends the process if this is the point and the hit that a test asked for. `when` counts only some passes, `every` only
+/// each so-many-th of those; `last` is done just before the end.
 macro_rules! failpoint {
     ($point:literal) => {
         failpoint!($point, when true, last {})
     };
     ($point:literal, when $condition:expr) => {
         failpoint!($point, when $condition, last {})
+    };
+    ($point:literal, every $passes:literal, when $condition:expr) => {
+        #[cfg(feature = "failpoints")]
+        {
+            static PASSES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+            let is_counted = || PASSES.fetch_add(1, std::sync::atomic::Ordering::Relaxed).is_multiple_of($passes);
+            failpoint!($point, when $condition && is_counted(), last {});
+        }
     };
     ($point:literal, last $last:expr) => {
         failpoint!($point, when true, last $last)
@@ -27,7 +35,7 @@ pub use armed::{arm, end, is_last, some_millis};
 
 /// All points, in the order in which a run gets to them.
 #[cfg(any(test, feature = "failpoints"))]
-pub const POINTS: [&str; 14] = [
+pub const POINTS: [&str; 15] = [
     "restore",
     "begin",
     "produce",
@@ -42,6 +50,7 @@ pub const POINTS: [&str; 14] = [
     "base",
     "base-adopt",
     "spill",
+    "ingest",
 ];
 
 #[cfg(feature = "failpoints")]

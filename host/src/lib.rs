@@ -39,7 +39,8 @@
 //! # Beside the way
 //!
 //! [`fault`] says what an error means for the job, [`metrics`] holds every metric, and [`clock`] is the only place that
-//! asks the machine for time and randomness. [`failpoint`] is where tests end the process. [`trace`] makes the spans of an epoch, where somebody collects them.
+//! asks the machine for the time of day and for randomness. [`failpoint`] is where tests end the process. [`trace`] makes
+//! the spans of an epoch, where somebody collects them.
 
 #[macro_use]
 pub mod failpoint;

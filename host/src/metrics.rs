@@ -154,7 +154,7 @@ pub struct Snapshot {
     pub records_out: u64,
     /// Records in Kafka that are not read yet; `None` before it is known.
     pub lag: Option<i64>,
-    /// Last committed epoch.
+    /// Last epoch that ended in order: committed, or nothing had changed.
     pub epoch: u64,
     /// Checkpoints committed by this process.
     pub checkpoints: u64,
@@ -197,7 +197,7 @@ impl JobMetrics {
             registry: Mutex::default(),
         };
         this.lag.set(-1);
-        registry.register("epoch", "Last committed epoch", this.epoch.clone());
+        registry.register("epoch", "Last epoch that ended in order", this.epoch.clone());
         registry.register("source_lag_records", "Records in Kafka not yet read; -1 before it is known", this.lag.clone());
         registry.register("ready", "1 when the job is restored and running", this.ready.clone());
         registry.register_with_unit("state_memory", "Keyed state in memory", Unit::Bytes, this.state_bytes.clone());
@@ -289,14 +289,15 @@ impl JobMetrics {
         self.commit_time.set(clock::now_ms() as f64 / 1000.0);
     }
 
-    pub(crate) fn committed(&self, epoch: u64, bytes: usize, took: Duration) {
+    /// An epoch has ended in order: by a commit with so many bytes of a checkpoint, or without one, as nothing had changed.
+    pub(crate) fn epoch_ended(&self, epoch: u64, checkpoint: Option<usize>, took: Duration) {
         self.resumed(epoch);
-        if bytes > 0 {
+        if let Some(bytes) = checkpoint {
             self.checkpoint_last.set(i64::try_from(bytes).unwrap_or(i64::MAX));
             self.checkpoints.inc();
             self.checkpoint_bytes.inc_by(bytes as u64);
+            self.checkpoint_seconds.observe(took.as_secs_f64());
         }
-        self.checkpoint_seconds.observe(took.as_secs_f64());
     }
 
     /// Gives guests a place to register their own metrics.

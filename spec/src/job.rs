@@ -12,7 +12,7 @@ use crate::quantity::{ByteSize, Duration};
 use crate::sink::Sink;
 use crate::source::Source;
 
-/// A stream job: the same document for `weir run`, `weir submit` and `kubectl apply`. Paths in it are relative to the
+/// A stream job, in the shape of a Kubernetes resource. Paths in it are relative to the
 /// job file's folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -59,8 +59,7 @@ pub struct Metadata {
     /// A DNS-1123 label. Part of the transactional id and of the state's place: a job renamed is another job.
     #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"), length(max = 63))]
     pub name: String,
-    /// Kubernetes namespace, a DNS-1123 label. The same document goes to `kubectl apply`, so it is accepted; no effect on
-    /// a local run.
+    /// Kubernetes namespace, a DNS-1123 label; no effect on a local run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"), length(max = 63))]
     pub namespace: Option<String>,

@@ -1,4 +1,4 @@
-//! The job file: one document for `weir run`, `weir submit` and `kubectl apply`.
+//! The job file: one document, in the shape of a Kubernetes resource.
 //!
 //! - [`job`], [`source`], [`operator`] and [`sink`] are the document's types, one serde and JSON schema for all uses;
 //!   unknown fields are refused everywhere.

@@ -28,7 +28,7 @@ pub struct Operator {
     /// The key of its inputs. Present, records go to the shard of their key and the guest may keep state by key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
-    /// Handed to the guest's `init` as JSON text; null when absent.
+    /// Handed to the guest's `init` as JSON text; `{}` when absent.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub config: Value,
     /// What becomes of a record that the guest rejects, or that makes it fail.
@@ -118,7 +118,8 @@ pub enum OnError {
     DeadLetter(String),
 }
 
-/// What one call of a guest may use. A record that exceeds a limit in a batch of its own is an error of that record.
+/// What one call of a guest may use. A record that exceeds a limit in a batch of its own is an error of that record, but
+/// for the deadline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Limits {

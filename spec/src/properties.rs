@@ -27,7 +27,7 @@ pub enum Property {
     Reference(SecretRef),
 }
 
-/// What the schema admits where [`Property::Text`] is read.
+/// A value as YAML has it; integers and booleans are taken as their text.
 #[derive(JsonSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "only its schema is used")]

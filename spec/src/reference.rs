@@ -6,9 +6,8 @@ use std::fmt::Write as _;
 const HEAD: &str = "\
 # The job file
 
-Every field of a job file, made from the types that read it. The same document runs on a laptop by `weir run` and goes to
-`kubectl apply`. Unknown fields are refused, with the nearest known one; `weir check` names every mistake at once, with its
-line. `spec/job.schema.json` is the same as a JSON schema, for editors.
+Every field of a job file, made from the types that read it. Unknown fields are refused, with the nearest known one;
+`weir check` names every mistake at once, with its line. `spec/job.schema.json` is the same as a JSON schema, for editors.
 ";
 
 /// The page, in Markdown.

@@ -127,7 +127,7 @@ impl Proxy {
         std::mem::take(&mut rules.hits)
     }
 
-    /// How many frames were harmed.
+    /// How many frames were harmed or held up.
     pub fn hits(&self) -> u64 {
         self.shared.lock().hits
     }
@@ -194,7 +194,9 @@ impl Shared {
     }
 
     fn wait_while_blocked(&self, way: Way) {
-        let _open = self.changed.wait_while(self.lock(), |rules| rules.blocked.contains(&way)).expect("no thread panics with the rules");
+        let mut rules = self.lock();
+        rules.hits += u64::from(rules.blocked.contains(&way));
+        let _open = self.changed.wait_while(rules, |rules| rules.blocked.contains(&way)).expect("no thread panics with the rules");
     }
 }
 

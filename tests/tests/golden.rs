@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use weir_tests::wait;
 use weir_tests::weir::{Folder, code};
 
 const RECORDS: usize = 1_500;
+/// The most records that come while a job is stopped.
+const MEANWHILE: usize = 400;
 const DEADLINE: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 4;
 
@@ -182,14 +185,14 @@ impl Case {
 }
 
 /// Runs a case over Kafka as three runs, each with other workers and on another machine: from the start, from a savepoint
-/// in a folder, and from one in S3 over checkpoints there. Each is stopped while there is more to read, at an epoch
-/// that chance takes from a part of the input that the seed says.
+/// in a folder, and from one in S3 over checkpoints there. Each is stopped after as many epochs as the seed says, while
+/// records flow.
 fn by_savepoints(case: &Case, seed: u64) {
     let (broker, s3, mut random) = (broker(), S3::start(), Random::new(seed));
     let topic = |what: &str| broker.topic(&format!("{}-saved-{what}", case.name), PARTITIONS);
     let input = topic("in");
     let outputs: HashMap<&str, String> = case.expected.iter().map(|(port, _)| (*port, topic(port))).collect();
-    let job = case.job("saved", broker.source(&input), |port| broker.sink(&outputs[port]));
+    let job = case.job("saved", broker.source(&input), |port| broker.sink(&outputs[port])).interval(Duration::from_millis(50));
     let kept = Folder::new();
     let places = [kept.path("savepoint").to_str().unwrap().to_owned(), s3.place("savepoint")];
     let mut rest = &case.input[..];
@@ -197,20 +200,31 @@ fn by_savepoints(case: &Case, seed: u64) {
         let folder = s3.folder();
         let from = places[..step].last().map(|place| ["--from-savepoint", place]);
         let job = job.clone().runtime(json!({ "workers": workers }));
-        let (before, behind) = rest.split_at(100 + random.below(400) as usize);
-        let (meanwhile, later) = behind.split_at(200);
-        broker.produce(&input, before);
         let mut run = folder.start(&job, from.as_ref().map_or(&[], |from| from));
-        wait::until(&format!("{} with {workers} workers at the end of its input", case.name), DEADLINE, || {
-            run.assert_running();
-            broker.is_at_end(&job.group(), &input)
-        });
-        thread::scope(|scope| {
-            scope.spawn(|| meanwhile.chunks(100).for_each(|some| broker.produce(&input, some)));
+        for _ in 0..=random.below(6) {
+            let (some, later) = rest.split_at(10 + random.below(40) as usize);
+            broker.produce(&input, some);
+            rest = later;
+            wait::until(&format!("{} with {workers} workers at the end of its input", case.name), DEADLINE, || {
+                run.assert_running();
+                broker.is_at_end(&job.group(), &input)
+            });
+        }
+        let has_ended = AtomicBool::new(false);
+        rest = thread::scope(|scope| {
+            let flow = scope.spawn(|| {
+                let mut sent = 0;
+                while sent < MEANWHILE && !has_ended.load(Ordering::Relaxed) {
+                    broker.produce(&input, &rest[sent..=sent]);
+                    sent += 1;
+                }
+                sent
+            });
             folder.command(&["stop", "job.yaml", "--savepoint", &places[step]]).expect(code::OK);
+            has_ended.store(true, Ordering::Relaxed);
+            &rest[flow.join().unwrap()..]
         });
         run.wait(DEADLINE).expect(code::OK);
-        rest = later;
     }
     broker.produce(&input, rest);
     let job = job.checkpoint(s3.store()).runtime(json!({ "workers": 2 }));

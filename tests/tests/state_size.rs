@@ -107,8 +107,7 @@ impl Loaded {
         wait::until(&format!("{epochs} epochs"), DEADLINE, || {
             run.assert_running();
             let now = files(&self.store);
-            let bytes = now.iter().filter(|(name, _)| is_object(name)).map(|(_, bytes)| bytes).sum();
-            looks.push(Look { epoch: newest_epoch(&now) - begin, files: now.len(), bytes });
+            looks.push(Look { epoch: newest_epoch(&now) - begin, files: now.len(), bytes: now.values().sum() });
             looks.last().unwrap().epoch >= epochs
         });
         load.stop();
@@ -117,7 +116,7 @@ impl Loaded {
     }
 }
 
-/// What there was in a store at some time: epochs since the start, all files, and bytes of the objects.
+/// What there was in a store at some time: epochs since the start, all files, and their bytes.
 struct Look {
     epoch: u64,
     files: usize,

@@ -1,4 +1,5 @@
-//! The `weir` command. Each command is a module; the environment is read here and nowhere else.
+//! The `weir` command. Each command is a module; the environment is read here and nowhere else, but for the folder of temporary
+//! files.
 
 mod args;
 mod check;

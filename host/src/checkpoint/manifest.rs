@@ -36,13 +36,13 @@ pub struct Manifest {
     pub run: String,
     /// How the run's processes share its shards.
     pub mode: Mode,
-    /// The epoch that this manifest ends; the first of a run is 1.
+    /// The epoch that this manifest ends. The first of a run is 1, or follows that of the savepoint that it began from.
     pub epoch: u64,
     /// The process start that wrote it.
     pub incarnation: String,
     /// Shards of the run, fixed.
     pub shards: u16,
-    /// Hash of the plan: operators, their wiring and their states.
+    /// Hash of the plan, as information: shards, and of each keyed operator its id, how it is keyed, and its states.
     pub plan: String,
     /// Operators with state, by the numbers that stand in the keys.
     pub operators: Vec<OperatorState>,

@@ -10,7 +10,7 @@
 //! - **A start is a decision, not a guess** ([`recovery`]): a pure function from the facts found to start, resume or a
 //!   refusal that says what is wrong, where, and how to mend it.
 //!
-//! Keys are opaque here, save that they begin with operator and shard (see [`shard_range`]); only [`View`] takes them apart.
+//! Keys are opaque here; only [`View`], and a savepoint that leaves states behind, take them apart.
 //! The room knows no Kafka, RocksDB or wasmtime, and of tokio only what the client of S3 needs; time and unique numbers are
 //! handed in.
 
@@ -34,7 +34,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use commit_log::{FolderLock, LocalCommitLog, RunMarker};
-pub use delta::{Object, Writer, Written, shard_range};
+pub use delta::{Object, Writer, Written};
 pub use manifest::{
     Checkpoint, FileRef, MANIFEST_FORMAT, Manifest, Mode, OperatorState, SinkPosition, SplitPosition, StateDescriptor, StateKind,
 };
@@ -47,7 +47,8 @@ pub use savepoint::{NewRun, Savepoint, SavepointDocument, SavepointSource};
 pub use store::{Access, Copies, Listed, Location, Names, Store, Upload, epoch_of, is_object_name};
 pub use view::{Entry, View, checkpoints};
 
-/// What can go wrong with objects, the store or the folder. Nothing here is ever retried by this room.
+/// What can go wrong with objects, the store or the folder. What a server refuses for now has been tried again until the
+/// deadline of [`Access`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The bytes are not what was written. The job must stop: going on would compute from wrong state.

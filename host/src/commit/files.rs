@@ -268,11 +268,11 @@ fn catch_up(disk: &state::Disk, objects: &[Object], epoch: u64) -> Result<(), Er
     let mut merged = Merged::new(objects.iter().map(Object::scan))?;
     while merged.advance()? {
         into.put(merged.key(), merged.value())?;
-        failpoint!("spill", when is_beside_epochs() && merged.key().last().is_some_and(|byte| byte % 16 == 0));
+        failpoint!("spill", every 500, when is_beside_epochs());
     }
-    failpoint!("spill", when is_beside_epochs());
+    failpoint!("ingest", when is_beside_epochs());
     into.finish()?;
-    failpoint!("spill", when is_beside_epochs());
+    failpoint!("ingest", when is_beside_epochs());
     Ok(())
 }
 

@@ -64,7 +64,7 @@ pub enum LogError {
     /// Another process has taken the transactional id over.
     #[error("fenced: {reason}")]
     Fenced {
-        /// librdkafka's words.
+        /// librdkafka's words, or whose commit was found.
         reason: String,
     },
     /// The metadata does not fit into a commit.

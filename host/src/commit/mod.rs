@@ -189,7 +189,7 @@ impl Coordinator {
             match self.events.recv_timeout(if left.is_zero() { TICK } else { TICK.min(left) }) {
                 Ok(Event::Failed { error, .. }) => return Err(error.into()),
                 Ok(Event::Exhausted(worker)) => exhausted.iter_mut().skip(worker).take(1).for_each(|e| *e = true),
-                Ok(Event::Frozen { worker, delta, positions, .. }) => {
+                Ok(Event::Frozen { worker, delta, positions }) => {
                     self.frozen(&mut in_flight, worker, delta, &positions);
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
@@ -284,7 +284,7 @@ impl Coordinator {
 
     /// Nothing else in Weir makes an epoch final.
     fn make_final(&mut self, done: InFlight, span: &Span) -> Result<(), Error> {
-        let mut written = 0;
+        let mut written = None;
         if !done.changed {
             self.log.renew();
         }
@@ -330,14 +330,14 @@ impl Coordinator {
                 self.release_outputs(done.last);
             }
             self.files.committed(own, &mut self.names, listed)?;
-            written = bytes.len();
+            written = Some(bytes.len());
             self.last_commit = Some(clock::monotonic());
         } else {
             self.release_outputs(done.last);
         }
         self.has_progressed |= done.changed || clock::since(self.began) >= QUIET;
         self.workers.iter().for_each(|w| w.tell(Command::Committed(done.epoch)));
-        self.metrics.committed(done.epoch, written, clock::since(done.started));
+        self.metrics.epoch_ended(done.epoch, written, clock::since(done.started));
         Ok(())
     }
 

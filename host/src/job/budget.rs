@@ -26,9 +26,9 @@ impl Budget {
     /// Half for the hot state, which also pays for its copy in a frozen delta; an eighth each for RocksDB, fetching,
     /// producing, and what else lives (held outputs, records between workers, guests, code). Of what is produced, half for
     /// the values and half for what librdkafka keeps beside them, which for short values is more.
-    pub fn of(memory: usize, workers: usize, kafka_sinks: usize) -> Self {
+    pub fn of(memory: usize, workers: usize, producers: usize) -> Self {
         let eighth = memory / 8;
-        let half_of_producer = eighth / kafka_sinks.max(1) / 2;
+        let half_of_producer = eighth / producers.max(1) / 2;
         let kib = |bytes: usize| u32::try_from(bytes / 1024).unwrap_or(u32::MAX).clamp(1024, 1 << 20);
         Self {
             state: memory / 2,

@@ -205,7 +205,7 @@ fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Resu
             })),
         };
         let (start, end) = split.bounds.map_or((0, None), |b| (b.low, Some(b.end)));
-        splits.push(SplitFact { split: id(split), position, start, end, pinned: false, out_of_range: out_of_range(prepared, split) });
+        splits.push(SplitFact { split: id(split), position, start, end, out_of_range: out_of_range(prepared, split) });
     }
     let single = single(world)?;
     let of_splits = splits.iter().filter_map(|s| match &s.position {
@@ -229,7 +229,7 @@ fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Resu
     let (job, operators) = (prepared.plan.name.clone(), expected_operators(prepared));
     let facts = Facts {
         fresh,
-        expected: Expected { job, run: None, mode: Mode::Alone, shards: prepared.plan.shards, operators },
+        expected: Expected { job, shards: prepared.plan.shards, operators },
         splits,
         single,
         manifests,

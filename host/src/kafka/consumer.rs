@@ -200,14 +200,6 @@ impl Consumer {
         let _ = self.pause(&partitions);
     }
 
-    /// Goes on fetching.
-    ///
-    /// # Errors
-    /// [`Error::TopicName`]. A partition that is not assigned is passed over.
-    pub fn resume(&self, partitions: &[(&str, i32)]) -> Result<(), Error> {
-        self.client.resume(&unset(partitions)?).map_err(|e| Error::from_call("resume partitions", &e))
-    }
-
     /// Serves logs and events of the client, and returns its errors since the last call, oldest first: lost connections,
     /// authentication. Errors of partitions come out of [`WorkerQueue::fetch`].
     #[must_use]

@@ -79,7 +79,7 @@ pub struct OutputProducer {
 pub struct TopicHandle {
     topic: ProducerTopic,
     name: String,
-    partitions: AtomicU32,
+    partitions: u32,
     /// Where records without a key go next; moved on from batch to batch, so that each fills one partition's request.
     keyless: AtomicU32,
 }
@@ -91,10 +91,10 @@ impl TopicHandle {
         &self.name
     }
 
-    /// Number of partitions as of the last look.
+    /// Number of partitions when the handle was made; records with keys go by it.
     #[must_use]
     pub fn partitions(&self) -> u32 {
-        self.partitions.load(Ordering::Relaxed)
+        self.partitions
     }
 }
 
@@ -157,16 +157,7 @@ impl OutputProducer {
         let refused = || Error::Configuration { name: None, reason: format!("librdkafka made no handle of topic `{name}` with {codec}") };
         let codec = CString::new(codec).map_err(|_| refused())?;
         let topic = ProducerTopic::new(Arc::clone(&self.client), &topic_name(name)?, &codec).ok_or_else(refused)?;
-        Ok(TopicHandle { topic, name: name.into(), partitions: AtomicU32::new(partitions), keyless: AtomicU32::new(0) })
-    }
-
-    /// Looks how many partitions the topic has now; records with keys go by the new count from then on.
-    ///
-    /// # Errors
-    /// As [`OutputProducer::topic`].
-    pub fn refresh(&self, topic: &TopicHandle, timeout: Duration) -> Result<(), Error> {
-        topic.partitions.store(self.count_partitions(&topic.name, timeout)?, Ordering::Relaxed);
-        Ok(())
+        Ok(TopicHandle { topic, name: name.into(), partitions, keyless: AtomicU32::new(0) })
     }
 
     fn count_partitions(&self, topic: &str, timeout: Duration) -> Result<u32, Error> {

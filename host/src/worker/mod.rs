@@ -130,9 +130,7 @@ pub enum Event {
     Frozen {
         /// Worker.
         worker: usize,
-        /// Epoch that ended.
-        epoch: u64,
-        /// Its changes.
+        /// What the epoch changed.
         delta: state::FrozenDelta,
         /// Per split of this worker the position to go on from.
         positions: Vec<(u32, i64)>,
@@ -394,7 +392,7 @@ impl Worker {
         let delta = state.freeze(epoch)?;
         self.shared.dirty_bytes.fetch_sub(std::mem::take(&mut self.dirty), Ordering::Relaxed);
         let positions = self.sources.iter_mut().flat_map(SourceReader::end_epoch).collect();
-        self.events.send(Event::Frozen { worker: self.index, epoch, delta, positions }).map_err(|_| Error::Stopped)
+        self.events.send(Event::Frozen { worker: self.index, delta, positions }).map_err(|_| Error::Stopped)
     }
 
     /// Fetches from one source and sends it on; sources take turns.

@@ -55,13 +55,12 @@ impl<T: Display> Payload for Text<T> {
 ///
 /// let config: Config = weir_sdk::config(r#"{"contains": "cat"}"#)?;
 /// assert_eq!((config.contains.as_str(), config.limit), ("cat", None));
-/// assert!(weir_sdk::config::<Config>("null").is_err()); // the job is refused: contains is missing
+/// assert!(weir_sdk::config::<Config>("{}").is_err()); // the job is refused: contains is missing
 /// # Ok::<(), weir_sdk::Error>(())
 /// ```
 ///
 /// # Errors
 /// When the configuration does not have that shape: the job is refused with the place and the reason.
 pub fn config<T: DeserializeOwned>(json: &str) -> Result<T> {
-    let json = if json == "null" { "{}" } else { json };
     serde_json::from_str(json).map_err(|error| Error::fatal(format!("config: {error}")))
 }

@@ -45,7 +45,7 @@
 //! weir_sdk::processor!(Enrich);
 //!
 //! # use weir_sdk::testing::{ProcessorTest, Row};
-//! let mut test = ProcessorTest::<Enrich>::new("null")?;
+//! let mut test = ProcessorTest::<Enrich>::new("{}")?;
 //! test.batch(0, &[Row::keyed("c-1", "Ada")]).unwrap();
 //! let batch = test.batch(1, &[Row::keyed("c-1", "o-7"), Row::keyed("c-1", "o-7")]).unwrap();
 //! assert_eq!(batch.texts(), ["o-7 for Ada"]);

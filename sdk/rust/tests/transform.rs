@@ -95,7 +95,7 @@ impl Transform for Commands {
 }
 
 fn test() -> TransformTest<Commands> {
-    TransformTest::new("null").unwrap()
+    TransformTest::new("{}").unwrap()
 }
 
 fn row(value: &str) -> Row {

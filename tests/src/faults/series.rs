@@ -14,7 +14,7 @@ use crate::wait;
 use crate::weir::{Folder, Outcome, Run, code};
 
 /// The points at which a build with failpoints can end itself, as `weir_host::failpoint` names them.
-pub const POINTS: [&str; 14] = [
+pub const POINTS: [&str; 15] = [
     "restore",
     "begin",
     "produce",
@@ -29,11 +29,12 @@ pub const POINTS: [&str; 14] = [
     "base",
     "base-adopt",
     "spill",
+    "ingest",
 ];
 /// A point is passed by this hit at the latest.
 const HITS: u64 = 50;
-/// The same of a base that is taken up, which is seldom.
-const HITS_OF_BASES: u64 = 4;
+/// The same of what is seldom: a base that is taken up, and what RocksDB catches up with, twice each time.
+const SELDOM: [(&str, u64); 2] = [("base-adopt", 4), ("ingest", 10)];
 /// Epochs between two restores that are cut off.
 const EPOCHS_BETWEEN: u64 = 5;
 /// Objects that a life finds which are old and named by nothing.
@@ -159,7 +160,7 @@ pub fn run(name: &str, broker: &Broker, seed: u64, kills: &[Kill]) -> Report {
                 if *point == "garbage" {
                     leave_orphans(&folder, &workload, report.points.get(point).copied().unwrap_or(0));
                 }
-                let hits = if *point == "base-adopt" { HITS_OF_BASES } else { HITS };
+                let hits = SELDOM.into_iter().find(|(seldom, _)| seldom == point).map_or(HITS, |(_, hits)| hits);
                 let ended = end_at(&folder, &workload.job, point, 1 + random.below(hits));
                 *report.points.entry(point).or_default() += 1;
                 ended

@@ -35,12 +35,3 @@ pub(crate) const TRAILER_BYTES: usize = 52;
 pub(crate) const BLOCK_BYTES: usize = 64 * 1024;
 /// Most bytes of key and value together, so that every length of a block fits its u32.
 pub(crate) const MAX_ENTRY_BYTES: usize = 1 << 30;
-
-/// First key of an (operator, shard), and the first key beyond it (`None`: there is none beyond).
-///
-/// Keys begin with operator u16, shard u16, state u16, big-endian, so that byte order keeps what belongs to a shard together.
-#[must_use]
-pub fn shard_range(operator: u16, shard: u16) -> ([u8; 4], Option<[u8; 4]>) {
-    let first = u32::from(operator) << 16 | u32::from(shard);
-    (first.to_be_bytes(), first.checked_add(1).map(u32::to_be_bytes))
-}

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use super::{MAGIC, TAIL_BYTES, TRAILER_BYTES, VERSION, shard_range};
+use super::{MAGIC, TAIL_BYTES, TRAILER_BYTES, VERSION};
 use crate::checkpoint::Error;
 
 /// Where an object's bytes are.
@@ -172,24 +172,9 @@ impl Object {
 
     /// All entries, in key order.
     pub fn scan(&self) -> Scan<'_> {
-        self.scan_range(&[], None)
-    }
-
-    /// The entries of one (operator, shard), in key order.
-    pub fn scan_shard(&self, operator: u16, shard: u16) -> Scan<'_> {
-        let (from, to) = shard_range(operator, shard);
-        self.scan_range(&from, to.as_ref().map(<[u8; 4]>::as_slice))
-    }
-
-    /// The entries with `from <= key`, and `key < to` where given, in key order. Reads the blocks that can hold them only.
-    pub fn scan_range(&self, from: &[u8], to: Option<&[u8]>) -> Scan<'_> {
-        // The block before the first one that begins beyond `from` may still hold it.
-        let first = self.blocks.partition_point(|block| block.first_key.as_slice() <= from).saturating_sub(1);
         Scan {
             object: self,
-            next_block: first,
-            from: from.to_owned(),
-            to: to.map(<[u8]>::to_owned),
+            next_block: 0,
             block: Vec::new(),
             block_at: 0,
             at: 0,
@@ -197,7 +182,6 @@ impl Object {
             key: Vec::new(),
             value: None,
             started: false,
-            reached: from.is_empty(),
         }
     }
 }
@@ -207,8 +191,6 @@ impl Object {
 pub struct Scan<'a> {
     object: &'a Object,
     next_block: usize,
-    from: Vec<u8>,
-    to: Option<Vec<u8>>,
     block: Vec<u8>,
     block_at: u64,
     at: usize,
@@ -216,7 +198,6 @@ pub struct Scan<'a> {
     key: Vec<u8>,
     value: Option<Range<usize>>,
     started: bool,
-    reached: bool,
 }
 
 impl Scan<'_> {
@@ -225,33 +206,6 @@ impl Scan<'_> {
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Io`]. The cursor is of no use after one.
     pub fn advance(&mut self) -> Result<bool, Error> {
-        while self.step()? {
-            if !self.reached && self.key < self.from {
-                continue;
-            }
-            self.reached = true;
-            if self.to.as_ref().is_some_and(|to| self.key >= *to) {
-                self.next_block = usize::MAX;
-                self.left = 0;
-                self.at = self.block.len();
-                return Ok(false);
-            }
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
-    /// The key of the entry that the last `advance` went to.
-    pub fn key(&self) -> &[u8] {
-        &self.key
-    }
-
-    /// Its value; `None` is a tombstone.
-    pub fn value(&self) -> Option<&[u8]> {
-        self.value.clone().and_then(|range| self.block.get(range))
-    }
-
-    fn step(&mut self) -> Result<bool, Error> {
         if self.left == 0 {
             if self.at != self.block.len() {
                 return Err(self.corrupt("block holds more than its entries"));
@@ -279,6 +233,16 @@ impl Scan<'_> {
         Ok(true)
     }
 
+    /// The key of the entry that the last `advance` went to.
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// Its value; `None` is a tombstone.
+    pub fn value(&self) -> Option<&[u8]> {
+        self.value.clone().and_then(|range| self.block.get(range))
+    }
+
     /// Reads shared, unshared and the value's length of the entry at hand, and goes to its key.
     fn entry_lengths(&mut self) -> Option<(usize, usize, Option<usize>)> {
         let mut rest = self.block.get(self.at..)?;
@@ -299,7 +263,7 @@ impl Scan<'_> {
         if crc32c::crc32c(&self.block) != block.checksum {
             return Err(self.corrupt("checksum of the block does not match"));
         }
-        self.step()?;
+        self.advance()?;
         if self.key != block.first_key {
             return Err(self.corrupt("block does not begin with the key that the index names"));
         }

@@ -78,44 +78,10 @@ fn a_file_reads_like_memory() {
 }
 
 #[test]
-fn a_shard_is_a_range() {
-    let entries = sample();
-    let object = open(&write(&entries, 300, b"")).unwrap();
-    for (operator, shard) in (0..5u16).flat_map(|operator| (0..11u16).map(move |shard| (operator, shard))) {
-        let prefix = [operator.to_be_bytes(), shard.to_be_bytes()].concat();
-        let expected: Vec<Entry> = entries.iter().filter(|(key, _)| key.starts_with(&prefix)).cloned().collect();
-        assert_eq!(rest(object.scan_shard(operator, shard)).unwrap(), expected, "{operator} {shard}");
-    }
-    assert_eq!(shard_range(1, u16::MAX), ([0, 1, 255, 255], Some([0, 2, 0, 0])));
-    assert_eq!(shard_range(u16::MAX, u16::MAX), ([255; 4], None));
-}
-
-#[test]
-fn a_range_begins_and_ends_anywhere() {
-    let entries = sample();
-    let object = open(&write(&entries, 200, b"")).unwrap();
-    let mut random = Random(3);
-    for _ in 0..200 {
-        let mut bound = || {
-            let mut key = entries[random.below(entries.len())].0.clone();
-            match random.below(3) {
-                0 => key.push(0),
-                1 => key.truncate(8),
-                _ => {}
-            }
-            key
-        };
-        let (from, to) = (bound(), bound());
-        let expected: Vec<Entry> = entries.iter().filter(|(key, _)| *key >= from && *key < to).cloned().collect();
-        assert_eq!(rest(object.scan_range(&from, Some(&to))).unwrap(), expected);
-    }
-}
-
-#[test]
 fn an_object_without_entries_holds_its_manifest() {
     let object = open(&write(&[], BLOCK_BYTES, b"{\"epoch\":1}")).unwrap();
     assert_eq!((object.entries(), object.manifest()), (0, b"{\"epoch\":1}".as_slice()));
-    assert_eq!(rest(object.scan_shard(0, 0)).unwrap(), []);
+    assert_eq!(rest(object.scan()).unwrap(), []);
 }
 
 #[test]

@@ -62,8 +62,6 @@ pub struct SplitFact {
     pub start: i64,
     /// Offset after the last that is there; `None` where that is not known.
     pub end: Option<i64>,
-    /// The source is declared as partitioned by its key, so its partition count is pinned (rule 1).
-    pub pinned: bool,
     /// What is done when the next record is not there.
     pub out_of_range: OutOfRange,
 }
@@ -111,10 +109,6 @@ pub enum ManifestFact {
 pub struct Expected {
     /// Name of the job.
     pub job: String,
-    /// The run, where the caller is bound to one.
-    pub run: Option<String>,
-    /// How processes share the shards.
-    pub mode: Mode,
     /// Number of shards.
     pub shards: u16,
     /// The operators that keep state.
@@ -249,17 +243,10 @@ fn agreed_commit(facts: &Facts) -> Result<Option<&CommitMetadata>, Refusal> {
                 return Err(Refusal::NewerFormat { what: format!("the commit at {place}"), found: *found, known: *known });
             }
             Err(MetadataError::UnknownMode { found }) => {
-                return Err(Refusal::OtherMode { place, found: found.clone(), expected: facts.expected.mode.as_str() });
+                return Err(Refusal::OtherMode { place, found: found.clone(), expected: Mode::Alone.as_str() });
             }
             Err(reason) => return Err(Refusal::ForeignMetadata { place, reason: reason.clone() }),
         };
-        if let Some(run) = facts.expected.run.as_ref().filter(|run| **run != commit.run) {
-            return Err(Refusal::OtherRun { place, found: commit.run.clone(), expected: run.clone() });
-        }
-        if commit.mode != facts.expected.mode {
-            let (found, expected) = (commit.mode.as_str().to_owned(), facts.expected.mode.as_str());
-            return Err(Refusal::OtherMode { place, found, expected });
-        }
         if commit.closed {
             return Err(Refusal::ClosedRun { run: commit.run.clone() });
         }
@@ -366,7 +353,6 @@ fn positions_after(facts: &Facts, checkpoint: &Checkpoint) -> Result<Vec<(SplitI
                 return Err(Refusal::OffsetDiffers { split, committed: committed.offset, manifest, epoch });
             }
             (Some(_), Position::Kafka(None)) => return Err(Refusal::MissingOffset { split, run: checkpoint.manifest.run.clone() }),
-            (None, _) if fact.pinned => return Err(Refusal::PinnedSourceGrew { split }),
             // New since the commit: from its beginning, or records written before it was noticed were lost (rule 16).
             (None, _) => fact.start,
         };

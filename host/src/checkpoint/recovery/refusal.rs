@@ -69,16 +69,6 @@ pub enum Refusal {
         /// What is wrong with its metadata.
         reason: MetadataError,
     },
-    /// A commit of another run than the one asked for.
-    #[error("{place} is committed by run {found}, not by {expected}: stop the other run, or begin anew with --fresh")]
-    OtherRun {
-        /// Where the commit stands.
-        place: String,
-        /// The run it names.
-        found: String,
-        /// The run that the caller is bound to.
-        expected: String,
-    },
     /// A commit of a run that shares its shards in another way.
     #[error(
         "{place} is committed by a run in mode {found}, this job runs in mode {expected}: \
@@ -123,7 +113,7 @@ pub enum Refusal {
         other_epoch: u64,
     },
     /// The run has ended for good.
-    #[error("run {run} is closed: it was stopped with a savepoint or ran to its end. Start from the savepoint, or begin anew with --fresh")]
+    #[error("run {run} is closed: it was stopped with a savepoint. Start from the savepoint, or begin anew with --fresh")]
     ClosedRun {
         /// The run.
         run: String,
@@ -293,14 +283,5 @@ pub enum Refusal {
         reason: Box<Refusal>,
         /// A way out that only savepoints have.
         way_out: &'static str,
-    },
-    /// A source whose partitions carry the keys has got more of them.
-    #[error(
-        "{split} is new, but its source is declared as partitioned by its key: keys have moved between partitions, away from their state. \
-         Remove the declaration, so that records are shuffled by key, and begin anew with --fresh"
-    )]
-    PinnedSourceGrew {
-        /// The new split.
-        split: SplitId,
     },
 }

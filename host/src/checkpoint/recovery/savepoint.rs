@@ -40,10 +40,6 @@ pub(super) fn start_from(facts: &Facts, savepoint: &SavepointFact) -> Result<Fro
 fn plan(facts: &Facts, savepoint: &SavepointFact) -> Result<FromSavepoint, Refusal> {
     keeps_a_run(facts, savepoint)?;
     let manifest = &savepoint.checkpoint.manifest;
-    if manifest.mode != facts.expected.mode {
-        let (found, expected) = (manifest.mode.as_str().to_owned(), facts.expected.mode.as_str());
-        return Err(Refusal::OtherMode { place: "the savepoint".to_owned(), found, expected });
-    }
     if manifest.shards != facts.expected.shards {
         return Err(Refusal::OtherShards { found: manifest.shards, expected: facts.expected.shards });
     }
@@ -62,11 +58,7 @@ fn plan(facts: &Facts, savepoint: &SavepointFact) -> Result<FromSavepoint, Refus
         manifest.splits.iter().map(|split| ((split.source.as_str(), split.topic.as_str(), split.partition), split.next)).collect();
     let mut positions = Vec::with_capacity(facts.splits.len());
     for fact in &facts.splits {
-        let next = match known.remove(&key(&fact.split)) {
-            Some(next) => next,
-            None if fact.pinned => return Err(Refusal::PinnedSourceGrew { split: fact.split.clone() }),
-            None => fact.start,
-        };
+        let next = known.remove(&key(&fact.split)).unwrap_or(fact.start);
         let (split, next, _) = in_range(fact, next)?;
         positions.push((split, next));
     }

@@ -19,7 +19,7 @@ fn commit() -> CommitMetadata {
 
 fn kafka(partition: i32, offset: i64, metadata: CommitMetadata) -> SplitFact {
     let position = Position::Kafka(Some(Committed { offset, metadata: Ok(metadata) }));
-    SplitFact { split: split(partition), position, start: 10, end: Some(1000), pinned: false, out_of_range: OutOfRange::Refuse }
+    SplitFact { split: split(partition), position, start: 10, end: Some(1000), out_of_range: OutOfRange::Refuse }
 }
 
 fn with_states(states: &[(&str, StateKind, u32)]) -> ExpectedOperator {
@@ -58,7 +58,7 @@ fn checkpoint() -> Checkpoint {
 fn running() -> Facts {
     Facts {
         fresh: false,
-        expected: Expected { job: "count-words".into(), run: None, mode: Mode::Alone, shards: 32, operators: vec![count()] },
+        expected: Expected { job: "count-words".into(), shards: 32, operators: vec![count()] },
         splits: vec![kafka(0, 100, commit()), kafka(1, 200, commit())],
         single: None,
         manifests: [(NAME.to_owned(), ManifestFact::Found(Box::new(checkpoint())))].into(),
@@ -104,8 +104,8 @@ fn with_metadata(metadata: Result<CommitMetadata, MetadataError>) -> Facts {
     with(running(), |facts| facts.splits[1].position = Position::Kafka(Some(Committed { offset: 200, metadata })))
 }
 
-fn added(pinned: bool) -> Facts {
-    with(running(), |facts| facts.splits.push(SplitFact { position: Position::Kafka(None), pinned, ..kafka(2, 0, commit()) }))
+fn added() -> Facts {
+    with(running(), |facts| facts.splits.push(SplitFact { position: Position::Kafka(None), ..kafka(2, 0, commit()) }))
 }
 
 enum Expect {
@@ -183,8 +183,7 @@ fn starts_and_resumes() {
             Resumes(7, true, &[100, 200]),
         ),
         ("the marker is lost", with(running(), |facts| facts.marker = None), Resumes(7, true, &[100, 200])),
-        ("bound to that run", with(running(), |facts| facts.expected.run = Some("r".into())), Resumes(7, true, &[100, 200])),
-        ("rule 16: a new partition starts at its beginning", added(false), Resumes(7, true, &[100, 200, 10])),
+        ("rule 16: a new partition starts at its beginning", added(), Resumes(7, true, &[100, 200, 10])),
         (
             "records are gone, and the job goes on with the oldest",
             with(running(), |facts| {
@@ -231,7 +230,7 @@ fn rule_11_offsets_are_lost_where_some_are_not_there_or_not_this_jobs() {
     }
     let closed = with(running(), |facts| facts.splits.iter_mut().for_each(close));
     let absent = with(running(), |facts| facts.manifests.clear());
-    for facts in [running(), begun(), added(false), never_started(), closed, absent] {
+    for facts in [running(), begun(), added(), never_started(), closed, absent] {
         assert!(!has_lost_commits(&facts), "{facts:?}");
     }
 }
@@ -282,11 +281,6 @@ fn rule_14_commits_that_cannot_be_followed_are_refused() {
             "rule 2: another mode",
             with_metadata(Err(MetadataError::UnknownMode { found: "group".into() })),
             Refuse(|r| matches!(r, Refusal::OtherMode { .. }), "mode group"),
-        ),
-        (
-            "another run than the one bound to",
-            with(running(), |facts| facts.expected.run = Some("s".into())),
-            Refuse(|r| matches!(r, Refusal::OtherRun { .. }), "by run r, not by s"),
         ),
         (
             "two runs",
@@ -421,7 +415,6 @@ fn positions_that_do_not_fit_are_refused() {
             }),
             Refuse(|r| matches!(r, Refusal::Vanished { .. }), "words[1]"),
         ),
-        ("rule 16: a pinned source grew", added(true), Refuse(|r| matches!(r, Refusal::PinnedSourceGrew { .. }), "words[2]")),
     ];
     check(rows);
 }

@@ -86,8 +86,9 @@ fn after_a_crash_at_any_point_the_job_goes_on_from_its_last_commit() {
             (NEXT, true),
         ),
         ("spill", "rule 20: entries on their way into RocksDB, under its older mark", left(NEXT, &[NEXT], 6), (NEXT, true)),
-        ("spill", "rule 20: RocksDB has caught up", left(NEXT, &[NEXT], NEXT), (NEXT, true)),
-        ("spill", "rule 20: RocksDB is ahead of what is committed, which cannot be", left(7, &[7, NEXT], NEXT), (7, false)),
+        ("ingest", "rule 20: whole files that RocksDB has not taken", left(NEXT, &[NEXT], 6), (NEXT, true)),
+        ("ingest", "rule 20: RocksDB has caught up", left(NEXT, &[NEXT], NEXT), (NEXT, true)),
+        ("ingest", "rule 20: RocksDB is ahead of what is committed, which cannot be", left(7, &[7, NEXT], NEXT), (7, false)),
     ];
     for (point, what, left, expected) in &rows {
         assert_eq!(goes_on(left), *expected, "{point}: {what}");
