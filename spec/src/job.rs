@@ -181,8 +181,8 @@ pub struct Runtime {
     /// A batch is cut when the state its keys bring along reaches this size.
     pub state_batch_bytes: ByteSize,
     /// A job that fails for reasons that may pass (a broker that is away, say) restarts inside the process. When nothing
-    /// could be committed for this long, the process ends with the last error; it looks after each try, of which one may
-    /// take 30 s.
+    /// could be committed for this long since the first failure, the process ends with the last error; it looks after each
+    /// try, of which one may take 30 s.
     pub give_up_after: Duration,
     /// The port of the metrics and health endpoint; none is opened when absent.
     #[serde(skip_serializing_if = "Option::is_none")]

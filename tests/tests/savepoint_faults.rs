@@ -109,6 +109,26 @@ fn a_run_that_began_from_a_savepoint_goes_on_by_the_same_command_when_the_savepo
 }
 
 #[test]
+fn rule_14_a_run_that_began_from_a_savepoint_does_not_go_back_to_it_when_its_marker_is_not_there() {
+    let mut job = Killed::new("marker-of-another");
+    let marker = job.folder.path(job.counting.job.state_folder()).join("checkpoints/run.json");
+    let of_the_run_before = fs::read(&marker).unwrap();
+    let mut run = job.folder.start(&job.counting.job, &job.as_begun());
+    wait::until("a run from the savepoint", DEADLINE, || run.stderr().contains("a new run begins"));
+    broker().produce(job.counting.input(), &records(KEYS));
+    job.sent += KEYS;
+    job.counting.await_end(&mut run, DEADLINE);
+    run.kill_9();
+    // As a crash leaves it that comes before the run's own one is put; a start that names no savepoint puts it then.
+    fs::write(&marker, &of_the_run_before).unwrap();
+    job.folder.run(&job.counting.job, &["--until-end"], DEADLINE).expect(code::OK);
+    job.folder.run(&job.counting.job, &[&["--until-end"][..], &job.as_begun()].concat(), DEADLINE).expect(code::OK);
+    // As a process of the run before puts it that wakes up late.
+    fs::write(&marker, &of_the_run_before).unwrap();
+    job.goes_on(&job.as_begun());
+}
+
+#[test]
 fn rule_14_a_lost_store_is_no_reason_to_go_back_to_the_savepoint_that_the_command_names() {
     let job = Killed::new("lost-store");
     let mut run = job.folder.start(&job.counting.job, &job.as_begun());

@@ -6,7 +6,7 @@ use super::{Error, Object, Written};
 
 /// Newest manifest format that this build reads, and the one it writes. Format 1 had no keys of operators, format 2 did not
 /// say which deletions are forgotten.
-pub const MANIFEST_FORMAT: u32 = 3;
+pub const MANIFEST_FORMAT: u32 = 4;
 
 /// How a job's processes share its shards. It stands in every commit, and another one there is refused (rule 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,9 @@ pub struct Manifest {
     pub format: u32,
     /// The run it belongs to.
     pub run: String,
+    /// Id of the savepoint that the run began from, if it did; in formats before 4 only the run's marker says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_from: Option<String>,
     /// How the run's processes share its shards.
     pub mode: Mode,
     /// The epoch that this manifest ends. The first of a run is 1, or follows that of the savepoint that it began from.
@@ -214,6 +217,7 @@ impl Manifest {
         Self {
             format: MANIFEST_FORMAT,
             run: "r".into(),
+            began_from: None,
             mode: Mode::Alone,
             epoch,
             incarnation: "a".into(),
@@ -273,7 +277,7 @@ mod tests {
     use crate::checkpoint::Writer;
 
     const GOLDEN: &str = concat!(
-        r#"{"format":3,"run":"r1","mode":"alone","epoch":7,"incarnation":"a1","shards":32,"plan":"sha256:00","#,
+        r#"{"format":4,"run":"r1","beganFrom":"s1","mode":"alone","epoch":7,"incarnation":"a1","shards":32,"plan":"sha256:00","#,
         r#""operators":[{"id":"count","number":1,"key":"record","states":[{"name":"n","number":0,"kind":"value","version":2}]}],"#,
         r#""files":[{"name":"000000000006-a1-6.ckpt","bytes":99,"checksum":5,"firstEpoch":6,"lastEpoch":6,"entries":3,"tombstones":1}],"forgottenUntil":4,"#,
         r#""splits":[{"source":"in","topic":"words","partition":3,"next":42}],"sinks":[{"sink":"out","bytes":10}]}"#
@@ -286,20 +290,21 @@ mod tests {
     }
 
     #[test]
-    fn manifests_of_earlier_formats_are_still_read_and_bring_nothing_up() {
-        let second = GOLDEN.replace(r#""format":3"#, r#""format":2"#).replace(r#""forgottenUntil":4,"#, "");
+    fn manifests_of_earlier_formats_are_still_read_and_the_first_two_bring_nothing_up() {
+        let third = GOLDEN.replace(r#""format":4"#, r#""format":3"#).replace(r#""beganFrom":"s1","#, "");
+        let second = third.replace(r#""format":3"#, r#""format":2"#).replace(r#""forgottenUntil":4,"#, "");
         let first = second.replace(r#""format":2"#, r#""format":1"#).replace(r#""key":"record","#, "");
-        for (format, text) in [(1, first), (2, second)] {
+        for (format, text, forgotten_until) in [(1, first, 7), (2, second, 7), (3, third, 4)] {
             let manifest = Manifest::from_json("o", text.as_bytes()).unwrap();
-            assert_eq!((manifest.format, manifest.forgotten_until), (format, 7));
+            assert_eq!((manifest.format, manifest.forgotten_until, manifest.began_from), (format, forgotten_until, None));
             assert_eq!(manifest.operators.first().unwrap().key.is_none(), format == 1);
         }
     }
 
     #[test]
     fn a_newer_manifest_is_named_even_if_its_fields_are_unknown() {
-        let error = Manifest::from_json("o", br#"{"format":4,"surprise":true}"#).unwrap_err();
-        assert!(matches!(error, Error::NewerFormat { found: 4, known: 3, .. }), "{error}");
+        let error = Manifest::from_json("o", br#"{"format":5,"surprise":true}"#).unwrap_err();
+        assert!(matches!(error, Error::NewerFormat { found: 5, known: 4, .. }), "{error}");
     }
 
     #[test]

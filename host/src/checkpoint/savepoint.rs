@@ -189,6 +189,7 @@ impl Savepoint {
         let manifest = Manifest {
             format: MANIFEST_FORMAT,
             run: run.id.to_owned(),
+            began_from: Some(self.document.id.clone()),
             mode: old.mode,
             epoch,
             incarnation: names.incarnation().to_owned(),

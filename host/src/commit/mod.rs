@@ -74,6 +74,8 @@ pub(crate) struct SplitInfo {
 /// What stays the same over a run's epochs.
 pub(crate) struct Run {
     pub id: String,
+    /// Id of the savepoint that it began from, if it did.
+    pub began_from: Option<String>,
     pub plan_hash: String,
     pub shards: u16,
     pub operators: Vec<OperatorState>,
@@ -334,6 +336,8 @@ impl Coordinator {
             self.last_commit = Some(clock::monotonic());
         } else {
             self.release_outputs(done.last);
+            // Nothing has changed: an epoch more would give a worker whose memory is full nothing to evict.
+            self.shared.wants_spill.store(false, Ordering::Relaxed);
         }
         self.has_progressed |= done.changed || clock::since(self.began) >= QUIET;
         self.workers.iter().for_each(|w| w.tell(Command::Committed(done.epoch)));
@@ -387,6 +391,7 @@ impl Coordinator {
         let manifest = Manifest {
             format: MANIFEST_FORMAT,
             run: self.run.id.clone(),
+            began_from: self.run.began_from.clone(),
             mode: Mode::Alone,
             epoch,
             incarnation: self.names.incarnation().to_owned(),

@@ -317,7 +317,7 @@ impl Waiting<'_> {
 
 fn attempts(prepared: &Prepared, waiting: &mut Waiting<'_>, dir: &Path) -> Result<Summary, Error> {
     let control = waiting.control;
-    let (mut pause, mut failing_since) = (RESTART_FIRST, clock::monotonic());
+    let (mut pause, mut failing_since) = (RESTART_FIRST, None);
     let give_up_after = prepared.job.spec.runtime.give_up_after.as_std();
     let mut past = past::Past::new(prepared.settings.fresh);
     loop {
@@ -331,7 +331,7 @@ fn attempts(prepared: &Prepared, waiting: &mut Waiting<'_>, dir: &Path) -> Resul
         };
         prepared.metrics.error(error.kind());
         if past.take_progressed() {
-            (pause, failing_since) = (RESTART_FIRST, clock::monotonic());
+            (pause, failing_since) = (RESTART_FIRST, None);
         }
         past.distrusts_disk |= error.is_damaged_disk();
         let again = error.kind() == crate::fault::Kind::Retry || prepared.goes_on_elsewhere(&error);
@@ -341,7 +341,8 @@ fn attempts(prepared: &Prepared, waiting: &mut Waiting<'_>, dir: &Path) -> Resul
         if control.stopping() {
             return Ok(stopped(prepared, &error));
         }
-        if clock::since(failing_since) >= give_up_after {
+        // From the first failure on: a state that takes long to restore is no reason to give up at the first miss behind it.
+        if clock::since(*failing_since.get_or_insert_with(clock::monotonic)) >= give_up_after {
             return Err(Error::GaveUp { after: give_up_after, source: Box::new(error) });
         }
         tracing::warn!(%error, pause_ms = pause.as_millis(), "attempt failed; restarting from the last checkpoint");

@@ -97,10 +97,8 @@ pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, dir: &P
         Decision::Resume(resume) => {
             if facts.marker.as_ref() != Some(&resume.run) {
                 let mut marker = marker(prepared, &resume.run);
-                // Asked for and not started from: the run counts as one that began with it, for later starts as well.
-                if prepared.settings.from.is_some() {
-                    (marker.savepoint, marker.place) = (facts.began_from.clone(), place);
-                }
+                // If a savepoint is asked for, it is the one that this run began from.
+                (marker.savepoint, marker.place) = (facts.began_from.clone(), place.or_else(|| asked_place(prepared)));
                 marker.write(store)?;
             }
             let positions = in_order(world, resume.positions);
@@ -143,6 +141,14 @@ fn id(split: &world::Split) -> SplitId {
 
 fn marker(prepared: &Prepared, run: &str) -> RunMarker {
     RunMarker::new(run, &prepared.plan.name, clock::now_ms())
+}
+
+/// Where the savepoint is that the command line names, if it names one.
+fn asked_place(prepared: &Prepared) -> Option<String> {
+    match &prepared.settings.from {
+        Some(StartFrom::Savepoint(place)) => Some(place.to_string()),
+        _ => None,
+    }
 }
 
 /// What a new run is to begin with. Of the job's own checkpoints it is the committed one where the commit is still known, and
@@ -213,7 +219,8 @@ fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Resu
         _ => None,
     });
     let named = of_splits.chain(single.iter().filter_map(|s| s.committed.as_ref()));
-    let names: BTreeSet<String> = named.filter_map(|m| m.as_ref().ok()?.manifest.as_ref()).map(|m| m.name.clone()).collect();
+    let committed: Vec<&CommitMetadata> = named.filter_map(|metadata| metadata.as_ref().ok()).collect();
+    let names: BTreeSet<String> = committed.iter().filter_map(|commit| commit.manifest.as_ref()).map(|m| m.name.clone()).collect();
     let mut manifests: BTreeMap<String, ManifestFact> = BTreeMap::new();
     for name in names {
         let fact = checkpoint::find_checkpoint(store, &name)?;
@@ -226,6 +233,15 @@ fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Resu
         }
         read => read?,
     };
+    // Its manifest says what the committed run began from. The marker may be another run's: a crash came before it was put,
+    // or a process that was fenced put its own.
+    let of_manifest = manifests.values().find_map(|fact| match fact {
+        ManifestFact::Found(found) => found.manifest.began_from.clone(),
+        _ => None,
+    });
+    let of_run = marker.as_ref().filter(|marker| committed.is_empty() || committed.iter().any(|commit| commit.run == marker.run));
+    let began_from = of_manifest.or_else(|| of_run.and_then(|marker| marker.savepoint.clone()));
+    let place = marker.as_ref().filter(|marker| marker.savepoint == began_from).and_then(|marker| marker.place.clone());
     let (job, operators) = (prepared.plan.name.clone(), expected_operators(prepared));
     let facts = Facts {
         fresh,
@@ -233,12 +249,12 @@ fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Resu
         splits,
         single,
         manifests,
-        began_from: marker.as_ref().and_then(|m| m.savepoint.clone()),
+        began_from,
         owner: marker.as_ref().map(|m| m.job.clone()),
         marker: marker.as_ref().map(|m| m.run.clone()),
         savepoint: None,
     };
-    Ok((facts, marker.and_then(|m| m.place)))
+    Ok((facts, place))
 }
 
 fn expected_operators(prepared: &Prepared) -> Vec<ExpectedOperator> {
@@ -318,10 +334,7 @@ pub(super) fn begin(
     tracing::info!(run = start.run, savepoint = savepoint.as_deref(), "a new run begins");
     let mut marker = marker(prepared, &start.run);
     marker.savepoint = savepoint;
-    marker.place = match &prepared.settings.from {
-        Some(StartFrom::Savepoint(place)) if start.savepoint.is_some() => Some(place.to_string()),
-        _ => None,
-    };
+    marker.place = asked_place(prepared).filter(|_| start.savepoint.is_some());
     marker.write(store)?;
     Ok(())
 }

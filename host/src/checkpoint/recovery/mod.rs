@@ -143,7 +143,7 @@ pub struct Facts {
     pub marker: Option<String>,
     /// Job that the marker in the store names.
     pub owner: Option<String>,
-    /// Id of the savepoint that the marker's run began from.
+    /// Id of the savepoint that the committed run began from; where nothing is committed, the marker's run.
     pub began_from: Option<String>,
     /// The savepoint to start from, where the user asks for one.
     pub savepoint: Option<SavepointFact>,
