@@ -12,8 +12,7 @@ use crate::quantity::{ByteSize, Duration};
 use crate::sink::Sink;
 use crate::source::Source;
 
-/// A stream job, in the shape of a Kubernetes resource. Paths in it are relative to the
-/// job file's folder.
+/// A stream job, in the shape of a Kubernetes resource. Paths in it are relative to the job file's folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Job {

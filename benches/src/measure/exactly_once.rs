@@ -1,14 +1,16 @@
 //! What exactly-once delivery costs: the same job with at-least-once and with exactly-once output, and in short epochs
 //! beside the bare loop that copies in transactions of that length.
 //!
-//! The ways take turns, there and back, and their CPU seconds are summed: a machine that gets slower or faster meanwhile
-//! does so for all of them. Before the first turn each way runs once without being counted: a broker whose transactions
+//! The ways take turns, there and back, and what counts is the median of their CPU seconds: a machine that gets slower or
+//! faster meanwhile does so for all of them, and neighbours that take its memory for some seconds meet single runs. Before the first turn each way runs once without being counted: a broker whose transactions
 //! are not compiled yet is slower at them, and librdkafka spends CPU time in waiting for it.
 
 use super::word_count::WordCount;
 use super::{Bench, passthrough};
+use crate::figure::median;
 use crate::job::Delivery;
 use anyhow::Result;
+use std::io::{Write as _, stderr};
 use std::time::Duration;
 
 /// Epochs for which the time between commits is short.
@@ -43,23 +45,24 @@ pub fn short(bench: &Bench) -> Result<Vec<f64>> {
         &cpu(Delivery::EXACTLY_ONCE),
     ])?;
     let (of_loops, of_jobs) = (copy / copy_tx, at_least / exactly);
-    Ok(vec![2.0 * passthrough::RECORDS as f64 / copy_tx, of_loops, copy_tx / exactly, of_jobs, of_jobs / of_loops])
+    Ok(vec![passthrough::RECORDS as f64 / copy_tx, of_loops, copy_tx / exactly, of_jobs, of_jobs / of_loops])
 }
 
-/// Runs each once; then each in turn, from the first to the last and back again, [`TURNS`] times: the sums of what those
-/// give, divided by [`TURNS`].
+/// Runs each once; then each in turn, from the first to the last and back again, [`TURNS`] times: the medians of what
+/// those give.
 fn there_and_back<const N: usize>(runs: [&dyn Fn() -> Result<f64>; N]) -> Result<[f64; N]> {
     for run in runs {
         run()?;
     }
-    let mut sums = [0.0; N];
+    let mut taken: [Vec<f64>; N] = std::array::from_fn(|_| vec![]);
     for _ in 0..TURNS {
-        for (run, sum) in runs.iter().zip(&mut sums) {
-            *sum += run()?;
+        for (run, taken) in runs.iter().zip(&mut taken) {
+            taken.push(run()?);
         }
-        for (run, sum) in runs.iter().zip(&mut sums).rev() {
-            *sum += run()?;
+        for (run, taken) in runs.iter().zip(&mut taken).rev() {
+            taken.push(run()?);
         }
     }
-    Ok(sums.map(|sum| sum / TURNS as f64))
+    writeln!(stderr(), "CPU seconds of each run, by way: {taken:.2?}")?;
+    Ok(taken.map(|taken| median(&taken)))
 }

@@ -56,7 +56,7 @@ fn goes_on(left: &Left) -> GoesOn {
 #[test]
 fn after_a_crash_at_any_point_the_job_goes_on_from_its_last_commit() {
     let left = |committed, objects, mark| Left { committed, objects, forgotten_until: 5, mark };
-    let rows: [(&str, &str, Left, GoesOn); 21] = [
+    let rows: [(&str, &str, Left, GoesOn); 22] = [
         ("restore", "rule 20: a part of RocksDB without a mark", left(7, &[7], 0), (7, false)),
         ("restore", "rule 20: RocksDB is only being brought up, and has its older mark", left(7, &[7], 6), (7, true)),
         ("begin", "rule 7: an empty transaction", left(7, &[7], 7), (7, true)),
