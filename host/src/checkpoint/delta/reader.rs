@@ -172,17 +172,7 @@ impl Object {
 
     /// All entries, in key order.
     pub fn scan(&self) -> Scan<'_> {
-        Scan {
-            object: self,
-            next_block: 0,
-            block: Vec::new(),
-            block_at: 0,
-            at: 0,
-            left: 0,
-            key: Vec::new(),
-            value: None,
-            started: false,
-        }
+        Scan { object: self, next_block: 0, block: Vec::new(), block_at: 0, at: 0, left: 0, key: Vec::new(), value: None, started: false }
     }
 }
 
