@@ -2,9 +2,10 @@
 //!
 //! [`figure`] is the list of promises. [`measure`] takes them, each with a check that the output is right: over a real
 //! Kafka ([`kafka`]) with the built binary ([`weir`]), one worker, uncompressed output, and default settings else
-//! ([`job`]), on made-up input ([`data`]), which is all there before or comes at a steady pace ([`load`]). Rounds are interleaved, so that what disturbs the machine for a
-//! while disturbs all figures alike; a figure is the median of its rounds. CPU seconds, where they are the unit, are those
-//! of the client's process from its start to its end, and the yardstick for them is the bare librdkafka loop in [`ffi`].
+//! ([`job`]), on made-up input ([`data`]), which is all there before or comes at a steady pace ([`load`]). Rounds are
+//! interleaved, so that what disturbs the machine for a while disturbs all figures alike; a figure is the median of its
+//! rounds. CPU seconds, where they are the unit, are those of the client's process from its start to its end, and the
+//! yardstick for them is the bare librdkafka loop in [`ffi`].
 //! [`report`] prints and writes.
 
 mod data;

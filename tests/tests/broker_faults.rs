@@ -236,13 +236,16 @@ fn a_broker_that_hears_and_is_not_heard_and_the_other_way_round_costs_no_count()
     let mut run = folder.start(&counting.job, &[]);
     for way in [Way::Answer, Way::Request] {
         goes_on(&counting, &mut run);
+        let hits = proxy.hits();
         proxy.block(way);
-        let before = (broker.epoch(&counting.job.group(), counting.input()), proxy.hits());
+        let epoch = || broker.epoch(&counting.job.group(), counting.input());
+        let before = epoch();
         // Longer than a transaction may be open.
         assert!(run.ended_within(Duration::from_secs(4)).is_none(), "it ended: {}", run.stderr());
-        let after = (broker.epoch(&counting.job.group(), counting.input()), proxy.hits());
+        let after = epoch();
         // A commit may have been on its way.
-        assert!(after.0 <= before.0 + 1 && after.1 > before.1, "{way:?}: epoch and hits {before:?}, then {after:?}");
+        assert!(after <= before + 1, "{way:?} is blocked: epoch {before}, then {after}");
+        assert!(proxy.hits() > hits, "{way:?} is blocked, and nothing was held up");
         proxy.open();
     }
     goes_on(&counting, &mut run);

@@ -185,8 +185,8 @@ impl Case {
 }
 
 /// Runs a case over Kafka as three runs, each with other workers and on another machine: from the start, from a savepoint
-/// in a folder, and from one in S3 over checkpoints there. Each is stopped after as many epochs as the seed says, while
-/// records flow.
+/// in a folder, and from one in S3 over checkpoints there. Each is stopped after at least as many epochs as the
+/// seed says, while records flow.
 fn by_savepoints(case: &Case, seed: u64) {
     let (broker, s3, mut random) = (broker(), S3::start(), Random::new(seed));
     let topic = |what: &str| broker.topic(&format!("{}-saved-{what}", case.name), PARTITIONS);

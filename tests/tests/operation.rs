@@ -59,10 +59,15 @@ fn health_is_good_until_a_worker_stands_still_which_it_names() {
     assert_eq!(run.get("/healthz").0, 200);
     let text = await_still(&run);
     assert!(text.contains("worker 0 has stood still for"), "{text}");
-    // The clock decides no record's fate: the job restarts, though it has begun longer ago than it may fail, and gives up by
-    // name.
-    let given_up = run.wait(DEADLINE).expect(code::WORLD);
-    given_up.expect_named(&["operator hostile", "longer than its deadline", "restarting from the last checkpoint"]);
+    // The clock decides no record's fate: the job restarts, and gives up by name.
+    run.wait(DEADLINE).expect(code::WORLD).expect_named(&["operator hostile", "longer than its deadline"]);
+}
+
+#[test]
+fn the_first_failure_is_followed_by_another_try_however_long_after_the_start_it_comes() {
+    let folder = Folder::new();
+    let given_up = folder.run(&in_a_long_call(&folder, "3s"), &[], DEADLINE).expect(code::WORLD);
+    given_up.expect_named(&["nothing could be committed for 1s", "restarting from the last checkpoint"]);
 }
 
 #[test]

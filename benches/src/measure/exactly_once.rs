@@ -2,8 +2,9 @@
 //! beside the bare loop that copies in transactions of that length.
 //!
 //! The ways take turns, there and back, and what counts is the median of their CPU seconds: a machine that gets slower or
-//! faster meanwhile does so for all of them, and neighbours that take its memory for some seconds meet single runs. Before the first turn each way runs once without being counted: a broker whose transactions
-//! are not compiled yet is slower at them, and librdkafka spends CPU time in waiting for it.
+//! faster meanwhile does so for all of them, and neighbours that take its memory for some seconds meet single runs. Before
+//! the first turn each way runs once without being counted: a broker whose transactions are not compiled yet is slower at
+//! them, and librdkafka spends CPU time in waiting for it.
 
 use super::word_count::WordCount;
 use super::{Bench, passthrough};

@@ -208,6 +208,12 @@ impl Manifest {
         }
         Ok(manifest)
     }
+
+    /// Whether a run that began from a savepoint would say so here.
+    #[must_use]
+    pub fn says_how_it_began(&self) -> bool {
+        self.format >= 4
+    }
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub use manifest::{
 pub use merge::{Merged, merge, merge_files};
 pub use merge_plan::{Due, MAX_FILES, adopt, garbage, plan_merge_beside, plan_merge_over, youngest};
 pub use metadata::{CommitMetadata, MAX_METADATA_BYTES, ManifestRef, MetadataError};
-pub use recovery::{Decision, Facts, Refusal, decide, has_lost_commits};
+pub use recovery::{Decision, Facts, Refusal, began_from, decide, has_lost_commits};
 pub use restore::{find_checkpoint, restore};
 pub use savepoint::{NewRun, Savepoint, SavepointDocument, SavepointSource};
 pub use store::{Access, Copies, Listed, Location, Names, Store, Upload, epoch_of, is_object_name};

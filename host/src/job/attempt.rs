@@ -94,7 +94,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
         stop: control.stop.clone(),
         run: Run {
             id: start.run.clone(),
-            began_from: start.checkpoint.as_ref().and_then(|checkpoint| checkpoint.manifest.began_from.clone()),
+            began_from: start.began_from.clone(),
             plan_hash: prepared.plan.hash.clone(),
             shards: prepared.plan.shards,
             operators,

@@ -29,6 +29,8 @@ pub(super) struct Start {
     /// The run has yet to be begun by [`begin`].
     pub new: bool,
     pub run: String,
+    /// Id of the savepoint that the run began from, if it did.
+    pub began_from: Option<String>,
     pub epoch: u64,
     /// The commit that it starts from.
     pub commit: CommitMetadata,
@@ -63,8 +65,8 @@ impl Start {
 /// # Errors
 /// A named refusal (rule 14), or what could not be looked at.
 pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, dir: &Path, past: &Past) -> Result<Start, Error> {
-    let (mut facts, place) = facts(prepared, world, store, past.fresh)?;
-    let savepoint = begins_with(prepared, store, dir, (&facts, place.as_deref()))?;
+    let mut facts = facts(prepared, world, store, past.fresh)?;
+    let savepoint = begins_with(prepared, store, dir, &facts)?;
     facts.savepoint = savepoint.as_ref().map(|savepoint| SavepointFact {
         id: savepoint.document.id.clone(),
         checkpoint: savepoint.checkpoint.clone(),
@@ -76,7 +78,7 @@ pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, dir: &P
             let positions = world::start_positions(prepared, world)?;
             let run = clock::unique_id();
             let commit = CommitMetadata::empty(&run, Mode::Alone);
-            Ok(Start { new: true, run, epoch: 0, commit, checkpoint: None, savepoint: None, positions })
+            Ok(Start { new: true, run, began_from: None, epoch: 0, commit, checkpoint: None, savepoint: None, positions })
         }
         Decision::StartFrom(from) => {
             for what in &from.left_behind {
@@ -92,13 +94,12 @@ pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, dir: &P
             });
             let named = found.flatten().collect();
             let savepoint = savepoint.map(|savepoint| Beginning { savepoint, dropped, named, copies: past.copies.clone() });
-            Ok(Start { new: true, run, epoch: 0, commit, checkpoint: None, savepoint, positions })
+            let began_from = savepoint.as_ref().map(|from| from.savepoint.document.id.clone());
+            Ok(Start { new: true, run, began_from, epoch: 0, commit, checkpoint: None, savepoint, positions })
         }
         Decision::Resume(resume) => {
-            if facts.marker.as_ref() != Some(&resume.run) {
-                let mut marker = marker(prepared, &resume.run);
-                // If a savepoint is asked for, it is the one that this run began from.
-                (marker.savepoint, marker.place) = (facts.began_from.clone(), place.or_else(|| asked_place(prepared)));
+            let marker = marker_of(prepared, &facts, &resume.run);
+            if facts.marker.as_ref() != Some(&marker) {
                 marker.write(store)?;
             }
             let positions = in_order(world, resume.positions);
@@ -111,6 +112,7 @@ pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, dir: &P
             Ok(Start {
                 new: false,
                 run: resume.run,
+                began_from: marker.savepoint,
                 epoch: resume.epoch,
                 commit,
                 checkpoint: resume.checkpoint,
@@ -158,15 +160,16 @@ fn begins_with(
     prepared: &Prepared,
     store: &Store,
     dir: &Path,
-    (facts, began_at): (&Facts, Option<&str>),
+    facts: &Facts,
 ) -> Result<Option<Savepoint>, Error> {
+    let began = checkpoint::began_from(facts);
     let wanted = match &prepared.settings.from {
         None => return Ok(None),
         Some(StartFrom::Savepoint(place)) => {
             let access = prepared.access();
             let goes_on = match Savepoint::look(place, &access, dir)? {
-                Some(document) => facts.began_from.as_ref() == Some(&document.id),
-                None => began_at == Some(&*place.to_string()),
+                Some(document) => began == Some(&*document.id),
+                None => began_at(facts) == Some(&*place.to_string()),
             };
             let savepoint = (facts.fresh || !goes_on).then(|| Savepoint::open(place, &access, dir));
             return Ok(savepoint.transpose()?);
@@ -174,8 +177,7 @@ fn begins_with(
         Some(StartFrom::Checkpoint(epoch)) => *epoch,
     };
     let fits = |epoch: u64| wanted.is_none_or(|wanted| wanted == epoch);
-    let began = facts.began_from.as_deref().and_then(checkpoint::epoch_of);
-    if !facts.fresh && began.is_some_and(fits) && !checkpoint::has_lost_commits(facts) {
+    if !facts.fresh && began.and_then(checkpoint::epoch_of).is_some_and(fits) && !checkpoint::has_lost_commits(facts) {
         return Ok(None);
     }
     let committed = facts.manifests.values().find_map(|fact| match fact {
@@ -193,8 +195,24 @@ fn begins_with(
     Ok(Some(Savepoint::of(prepared.store(dir)?, found, &prepared.plan.name)?))
 }
 
-/// What a start finds, and where the savepoint was that the run began from.
-fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Result<(Facts, Option<String>), Error> {
+/// Where the savepoint was that the committed run began from, as its marker says.
+fn began_at(facts: &Facts) -> Option<&str> {
+    let began_from = checkpoint::began_from(facts)?;
+    let marker = facts.marker.as_ref().filter(|marker| marker.savepoint.as_deref() == Some(began_from))?;
+    marker.place.as_deref()
+}
+
+/// The marker that a run which goes on has to have. A savepoint that the command line names is the one that it began from.
+fn marker_of(prepared: &Prepared, facts: &Facts, run: &str) -> RunMarker {
+    let own = facts.marker.clone().filter(|marker| marker.run == run);
+    let mut marker = own.unwrap_or_else(|| marker(prepared, run));
+    marker.savepoint = checkpoint::began_from(facts).map(str::to_owned);
+    marker.place = asked_place(prepared).or_else(|| began_at(facts).map(str::to_owned));
+    marker
+}
+
+/// What a start finds.
+fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Result<Facts, Error> {
     let kafka: Vec<_> = world.splits.iter().filter(|s| s.bounds.is_some()).map(|s| (s.topic.as_str(), s.partition)).collect();
     let mut committed = match &world.consumer {
         Some(consumer) if !kafka.is_empty() => consumer.committed(&kafka, BROKER_TIMEOUT)?,
@@ -219,8 +237,7 @@ fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Resu
         _ => None,
     });
     let named = of_splits.chain(single.iter().filter_map(|s| s.committed.as_ref()));
-    let committed: Vec<&CommitMetadata> = named.filter_map(|metadata| metadata.as_ref().ok()).collect();
-    let names: BTreeSet<String> = committed.iter().filter_map(|commit| commit.manifest.as_ref()).map(|m| m.name.clone()).collect();
+    let names: BTreeSet<String> = named.filter_map(|m| m.as_ref().ok()?.manifest.as_ref()).map(|m| m.name.clone()).collect();
     let mut manifests: BTreeMap<String, ManifestFact> = BTreeMap::new();
     for name in names {
         let fact = checkpoint::find_checkpoint(store, &name)?;
@@ -233,28 +250,9 @@ fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Resu
         }
         read => read?,
     };
-    // Its manifest says what the committed run began from. The marker may be another run's: a crash came before it was put,
-    // or a process that was fenced put its own.
-    let of_manifest = manifests.values().find_map(|fact| match fact {
-        ManifestFact::Found(found) => found.manifest.began_from.clone(),
-        _ => None,
-    });
-    let of_run = marker.as_ref().filter(|marker| committed.is_empty() || committed.iter().any(|commit| commit.run == marker.run));
-    let began_from = of_manifest.or_else(|| of_run.and_then(|marker| marker.savepoint.clone()));
-    let place = marker.as_ref().filter(|marker| marker.savepoint == began_from).and_then(|marker| marker.place.clone());
     let (job, operators) = (prepared.plan.name.clone(), expected_operators(prepared));
-    let facts = Facts {
-        fresh,
-        expected: Expected { job, shards: prepared.plan.shards, operators },
-        splits,
-        single,
-        manifests,
-        began_from,
-        owner: marker.as_ref().map(|m| m.job.clone()),
-        marker: marker.as_ref().map(|m| m.run.clone()),
-        savepoint: None,
-    };
-    Ok((facts, place))
+    let expected = Expected { job, shards: prepared.plan.shards, operators };
+    Ok(Facts { fresh, expected, splits, single, manifests, marker, savepoint: None })
 }
 
 fn expected_operators(prepared: &Prepared) -> Vec<ExpectedOperator> {
@@ -330,10 +328,9 @@ pub(super) fn begin(
     let offset = |(s, offset): (&world::Split, &i64)| SplitOffset { topic: s.topic.clone(), partition: s.partition, offset: *offset };
     let offsets: Vec<_> = kafka.map(offset).collect();
     world.log.commit(&start.commit, &offsets)?;
-    let savepoint = start.savepoint.as_ref().map(|from| from.savepoint.document.id.clone());
-    tracing::info!(run = start.run, savepoint = savepoint.as_deref(), "a new run begins");
+    tracing::info!(run = start.run, savepoint = start.began_from.as_deref(), "a new run begins");
     let mut marker = marker(prepared, &start.run);
-    marker.savepoint = savepoint;
+    marker.savepoint = start.began_from.clone();
     marker.place = asked_place(prepared).filter(|_| start.savepoint.is_some());
     marker.write(store)?;
     Ok(())

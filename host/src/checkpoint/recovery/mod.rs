@@ -11,10 +11,10 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{Checkpoint, CommitMetadata, ManifestRef, MetadataError, Mode, OperatorState, StateKind};
+use super::{Checkpoint, CommitMetadata, ManifestRef, MetadataError, Mode, OperatorState, RunMarker, StateKind};
 
 pub use refusal::Refusal;
-pub use savepoint::{FromSavepoint, SavepointFact};
+pub use savepoint::{FromSavepoint, SavepointFact, began_from};
 
 /// A part of a source that is read by itself: a topic's partition, a file, a generator.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,12 +139,8 @@ pub struct Facts {
     pub single: Option<SingleCommit>,
     /// What the store holds under each name that a commit gives.
     pub manifests: BTreeMap<String, ManifestFact>,
-    /// Run that the marker in the store names.
-    pub marker: Option<String>,
-    /// Job that the marker in the store names.
-    pub owner: Option<String>,
-    /// Id of the savepoint that the committed run began from; where nothing is committed, the marker's run.
-    pub began_from: Option<String>,
+    /// The marker in the store. It may be another run's than the committed one.
+    pub marker: Option<RunMarker>,
     /// The savepoint to start from, where the user asks for one.
     pub savepoint: Option<SavepointFact>,
 }
@@ -180,11 +176,11 @@ pub struct Resume {
 /// Decides.
 #[must_use]
 pub fn decide(facts: &Facts) -> Decision {
-    if let Some(owner) = facts.owner.as_ref().filter(|owner| **owner != facts.expected.job) {
+    if let Some(owner) = facts.marker.as_ref().map(|marker| &marker.job).filter(|owner| **owner != facts.expected.job) {
         return Decision::Refuse(Refusal::OtherJob { owner: owner.clone(), job: facts.expected.job.clone() });
     }
     // A run that began from this savepoint goes on: its command line may stay as it is over restarts.
-    let unused = |savepoint: &&SavepointFact| facts.fresh || facts.began_from.as_ref() != Some(&savepoint.id);
+    let unused = |savepoint: &&SavepointFact| facts.fresh || began_from(facts) != Some(savepoint.id.as_str());
     if let Some(savepoint) = facts.savepoint.as_ref().filter(unused) {
         return match savepoint::start_from(facts, savepoint) {
             Ok(start) => Decision::StartFrom(Box::new(start)),
@@ -214,7 +210,7 @@ fn resume(facts: &Facts) -> Result<Option<Resume>, Refusal> {
     let Some(commit) = agreed_commit(facts)? else {
         return match &facts.marker {
             None => Ok(None),
-            Some(run) => Err(Refusal::NothingCommitted { run: run.clone() }),
+            Some(marker) => Err(Refusal::NothingCommitted { run: marker.run.clone() }),
         };
     };
     let checkpoint = commit.manifest.as_ref().map(|named| agreed_checkpoint(facts, commit, named)).transpose()?;

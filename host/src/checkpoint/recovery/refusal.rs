@@ -38,7 +38,7 @@ pub enum Refusal {
     /// A run that would go back to the savepoint that the command line names.
     #[error(
         "epoch {epoch} of run {run} is committed, and it has not ended, but the checkpoint store does not say how it began: the job \
-         points to another store, or it was lost. Point it back, start without the savepoint, or give up what was done since it \
+         points to another store, or it was lost or damaged. Point it back, start without the savepoint, or give up what was done since it \
          with --fresh"
     )]
     StoreLost {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Facts, ManifestFact, Refusal, SplitId, agreed_commit, fits, in_range, key};
-use crate::checkpoint::{Checkpoint, Manifest, OperatorState, epoch_of};
+use crate::checkpoint::{Checkpoint, CommitMetadata, Manifest, OperatorState, epoch_of};
 
 /// A savepoint that the user asks to start from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,21 +72,40 @@ fn plan(facts: &Facts, savepoint: &SavepointFact) -> Result<FromSavepoint, Refus
     Ok(FromSavepoint { positions, dropped, left_behind })
 }
 
-/// A run that is committed and not closed, and whose marker is not in the store, may have begun from this savepoint, and
-/// would go back to it (rule 14). What a crash leaves between the transaction that begins a run and its marker looks the
-/// same, but then nothing was read yet.
+/// Id of the savepoint that the committed run began from: its manifest says so, or its marker. The marker in the store may be
+/// another run's, when a crash came before the run's own was put, or a process that was fenced has put its. Where no commit is
+/// agreed on, the marker is all there is.
+#[must_use]
+pub fn began_from(facts: &Facts) -> Option<&str> {
+    let commit = agreed_commit(facts).ok().flatten();
+    let of_manifest = commit.and_then(|commit| manifest(facts, commit)?.began_from.as_deref());
+    let of_run = facts.marker.as_ref().filter(|marker| commit.is_none_or(|commit| commit.run == marker.run));
+    of_manifest.or_else(|| of_run?.savepoint.as_deref())
+}
+
+/// A run that is committed and not closed, and of which neither marker nor manifest says how it began, may have begun from
+/// this savepoint, and would go back to it (rule 14). What a crash leaves between the transaction that begins a run and its
+/// marker looks the same before format 4, but then nothing was read yet.
 fn keeps_a_run(facts: &Facts, savepoint: &SavepointFact) -> Result<(), Refusal> {
     // A checkpoint of the store itself is no savepoint from elsewhere.
-    if facts.fresh || facts.marker.is_some() || epoch_of(&savepoint.id).is_some() {
+    if facts.fresh || epoch_of(&savepoint.id).is_some() {
         return Ok(());
     }
     let Ok(Some(commit)) = agreed_commit(facts) else { return Ok(()) };
-    let Some(named) = &commit.manifest else { return Ok(()) };
+    let is_marked = facts.marker.as_ref().is_some_and(|marker| marker.run == commit.run);
     let begun = savepoint.checkpoint.manifest.epoch + 1;
-    let is_begun = |manifest: &Manifest| (manifest.epoch, manifest.forgotten_until) == (begun, begun);
-    match facts.manifests.get(&named.name) {
-        Some(ManifestFact::Found(found)) if is_begun(&found.manifest) => Ok(()),
-        _ => Err(Refusal::StoreLost { run: commit.run.clone(), epoch: commit.epoch }),
+    let says = |found: &Manifest| found.says_how_it_began() || (found.epoch, found.forgotten_until) == (begun, begun);
+    if is_marked || commit.manifest.is_none() || manifest(facts, commit).is_some_and(says) {
+        return Ok(());
+    }
+    Err(Refusal::StoreLost { run: commit.run.clone(), epoch: commit.epoch })
+}
+
+/// The manifest that a commit names, where it is there and can be read.
+fn manifest<'a>(facts: &'a Facts, commit: &CommitMetadata) -> Option<&'a Manifest> {
+    match facts.manifests.get(&commit.manifest.as_ref()?.name)? {
+        ManifestFact::Found(found) => Some(&found.manifest),
+        _ => None,
     }
 }
 

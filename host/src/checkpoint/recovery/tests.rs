@@ -62,9 +62,7 @@ fn running() -> Facts {
         splits: vec![kafka(0, 100, commit()), kafka(1, 200, commit())],
         single: None,
         manifests: [(NAME.to_owned(), ManifestFact::Found(Box::new(checkpoint())))].into(),
-        marker: Some("r".into()),
-        owner: Some("count-words".into()),
-        began_from: None,
+        marker: Some(RunMarker::new("r", "count-words", 0)),
         savepoint: None,
     }
 }
@@ -157,7 +155,7 @@ fn starts_and_resumes() {
         ("crash after the first commit, before the marker", with(begun(), |facts| facts.marker = None), Resumes(0, false, &[50, 60])),
         (
             "crash of a new run's start, the marker is the old run's",
-            with(begun(), |facts| facts.marker = Some("old".into())),
+            with(begun(), |facts| facts.marker = Some(RunMarker::new("old", "count-words", 0))),
             Resumes(0, false, &[50, 60]),
         ),
         ("crash before the first checkpoint", begun(), Resumes(0, false, &[50, 60])),
@@ -224,7 +222,7 @@ fn foreign() -> MetadataError {
 #[test]
 fn rule_11_offsets_are_lost_where_some_are_not_there_or_not_this_jobs() {
     let lost = with(running(), |facts| facts.splits[1].position = Position::Kafka(None));
-    let all_lost = with(never_started(), |facts| facts.marker = Some("r".into()));
+    let all_lost = with(never_started(), |facts| facts.marker = Some(RunMarker::new("r", "count-words", 0)));
     for facts in [lost, all_lost, with_metadata(Err(foreign()))] {
         assert!(has_lost_commits(&facts), "{facts:?}");
     }
@@ -247,17 +245,17 @@ fn rule_14_commits_that_cannot_be_followed_are_refused() {
     let rows = vec![
         (
             "another job's store",
-            with(running(), |facts| facts.owner = Some("other".into())),
+            with(running(), |facts| facts.marker = Some(RunMarker::new("r", "other", 0))),
             Refuse(|r| matches!(r, Refusal::OtherJob { .. }), "job other"),
         ),
         (
             "another job's store, anew",
-            with(running(), |facts| (facts.owner, facts.fresh) = (Some("other".into()), true)),
+            with(running(), |facts| (facts.marker, facts.fresh) = (Some(RunMarker::new("r", "other", 0)), true)),
             Refuse(|r| matches!(r, Refusal::OtherJob { .. }), "this is job count-words"),
         ),
         (
             "all offsets lost",
-            with(never_started(), |facts| facts.marker = Some("r".into())),
+            with(never_started(), |facts| facts.marker = Some(RunMarker::new("r", "count-words", 0))),
             Refuse(|r| matches!(r, Refusal::NothingCommitted { .. }), "run r"),
         ),
         (

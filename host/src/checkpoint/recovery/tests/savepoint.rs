@@ -10,6 +10,21 @@ fn from_savepoint(change: impl FnOnce(&mut SavepointFact)) -> Facts {
     with(running(), |facts| facts.savepoint = Some(savepoint))
 }
 
+/// The same, where a manifest of a format says what the run began from.
+fn committed(format: u32, began_from: Option<&str>) -> Facts {
+    with(from_savepoint(|_| {}), |facts| {
+        let mut found = checkpoint();
+        (found.manifest.format, found.manifest.began_from) = (format, began_from.map(str::to_owned));
+        facts.manifests = [(NAME.to_owned(), ManifestFact::Found(Box::new(found)))].into();
+    })
+}
+
+fn marker(run: &str, savepoint: Option<&str>) -> Option<RunMarker> {
+    let mut marker = RunMarker::new(run, "count-words", 0);
+    marker.savepoint = savepoint.map(str::to_owned);
+    Some(marker)
+}
+
 #[test]
 fn rule_15_a_start_from_a_savepoint_is_a_new_run_or_refused() {
     let savepoint: fn(&Refusal) -> bool = |refusal| matches!(refusal, Refusal::Savepoint { .. });
@@ -26,9 +41,39 @@ fn rule_15_a_start_from_a_savepoint_is_a_new_run_or_refused() {
             Refuse(savepoint, "epoch 7 of run r is committed"),
         ),
         (
-            "where a run is committed whose marker is lost",
-            with(from_savepoint(|_| {}), |facts| facts.marker = None),
+            "where a run is committed whose store is not there, but an older marker",
+            with(from_savepoint(|_| {}), |facts| (facts.marker, facts.manifests) = (marker("old", None), BTreeMap::new())),
             Refuse(savepoint, "does not say how it began"),
+        ),
+        (
+            "where a run is committed whose marker is lost, and whose manifest does not know yet how it began",
+            with(committed(3, None), |facts| facts.marker = None),
+            Refuse(savepoint, "does not say how it began"),
+        ),
+        (
+            "the same with another run's marker",
+            with(committed(3, None), |facts| facts.marker = marker("old", Some("s"))),
+            Refuse(savepoint, "does not say how it began"),
+        ),
+        (
+            "where a run is committed whose marker is lost, and whose manifest says that it began otherwise",
+            with(committed(4, Some("another")), |facts| facts.marker = None),
+            From(&[50, 150], 0),
+        ),
+        (
+            "once its run has begun, that run goes on, as its manifest says, without a marker",
+            with(committed(4, Some("s")), |facts| facts.marker = None),
+            Resumes(7, true, &[100, 200]),
+        ),
+        (
+            "the same with the marker of another run, which began otherwise",
+            with(committed(4, Some("s")), |facts| facts.marker = marker("old", Some("another"))),
+            Resumes(7, true, &[100, 200]),
+        ),
+        (
+            "another run's marker says nothing of a run that is committed",
+            with(committed(4, None), |facts| facts.marker = marker("old", Some("s"))),
+            From(&[50, 150], 0),
         ),
         (
             "where a run is committed whose store is not there, but anew",
@@ -40,24 +85,24 @@ fn rule_15_a_start_from_a_savepoint_is_a_new_run_or_refused() {
             with(from_savepoint(|s| s.checkpoint.manifest.epoch = 6), |facts| {
                 facts.marker = None;
                 let mut begun = checkpoint();
-                begun.manifest.forgotten_until = 7;
+                (begun.manifest.format, begun.manifest.forgotten_until) = (3, 7);
                 facts.manifests = [(NAME.to_owned(), ManifestFact::Found(Box::new(begun)))].into();
             }),
             From(&[50, 150], 0),
         ),
         (
-            "after a crash between the first commit and the marker",
-            with(from_savepoint(|_| {}), |facts| facts.began_from = Some("another".into())),
+            "while a run is committed that began from another",
+            with(from_savepoint(|_| {}), |facts| facts.marker = marker("r", Some("another"))),
             From(&[50, 150], 0),
         ),
         (
             "once its run has begun, that run goes on",
-            with(from_savepoint(|_| {}), |facts| facts.began_from = Some("s".into())),
+            with(from_savepoint(|_| {}), |facts| facts.marker = marker("r", Some("s"))),
             Resumes(7, true, &[100, 200]),
         ),
         (
             "once its run has begun, but anew",
-            with(from_savepoint(|_| {}), |facts| (facts.began_from, facts.fresh) = (Some("s".into()), true)),
+            with(from_savepoint(|_| {}), |facts| (facts.marker, facts.fresh) = (marker("r", Some("s")), true)),
             From(&[50, 150], 0),
         ),
         (
