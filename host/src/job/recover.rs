@@ -156,12 +156,7 @@ fn asked_place(prepared: &Prepared) -> Option<String> {
 /// What a new run is to begin with. Of the job's own checkpoints it is the committed one where the commit is still known, and
 /// otherwise the newest that is there (rule 11). A run that began so goes on: the command line may stay as it is. A
 /// savepoint is not needed any more then.
-fn begins_with(
-    prepared: &Prepared,
-    store: &Store,
-    dir: &Path,
-    facts: &Facts,
-) -> Result<Option<Savepoint>, Error> {
+fn begins_with(prepared: &Prepared, store: &Store, dir: &Path, facts: &Facts) -> Result<Option<Savepoint>, Error> {
     let began = checkpoint::began_from(facts);
     let wanted = match &prepared.settings.from {
         None => return Ok(None),
