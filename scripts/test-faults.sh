@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Kills the job at 200 random moments and 20 times at each failpoint, and lets an oracle say what that cost: 23 minutes.
+# Kills the job at 200 random moments and 20 times at each failpoint, and lets an oracle say what that cost: 28 minutes.
 # From a clean tree and without arguments it writes fault-results.json. Goes on where a run of the same commit was
 # interrupted. Arguments: those of weir-faults, see --help; --seed N --case N repeats one case.
 set -euo pipefail
