@@ -68,8 +68,14 @@ fn an_idle_job_whose_memory_was_full_ends_its_epochs_at_their_interval() {
     });
     load.stop();
     counting.await_end(&mut run, DEADLINE);
-    let (epoch, begun) = (run.sample("weir_epoch"), Instant::now());
-    wait::until("some epochs", DEADLINE, || run.sample("weir_epoch") >= epoch + f64::from(EPOCHS));
+    let await_epochs = |number: u32| {
+        let epoch = run.sample("weir_epoch");
+        wait::until("some epochs", DEADLINE, || run.sample("weir_epoch") >= epoch + f64::from(number));
+    };
+    // A memory that is full asks for an epoch before its time once, when RocksDB has caught up.
+    await_epochs(3);
+    let begun = Instant::now();
+    await_epochs(EPOCHS);
     assert!(begun.elapsed() > INTERVAL * (EPOCHS - 1), "{EPOCHS} epochs of {INTERVAL:?} in {:?}", begun.elapsed());
 }
 

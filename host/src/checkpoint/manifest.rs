@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Error, Object, Written};
 
 /// Newest manifest format that this build reads, and the one it writes. Format 1 had no keys of operators, format 2 did not
-/// say which deletions are forgotten.
+/// say which deletions are forgotten, format 3 not which savepoint the run began from.
 pub const MANIFEST_FORMAT: u32 = 4;
 
 /// How a job's processes share its shards. It stands in every commit, and another one there is refused (rule 2).

@@ -38,8 +38,8 @@ pub enum Refusal {
     /// A run that would go back to the savepoint that the command line names.
     #[error(
         "epoch {epoch} of run {run} is committed, and it has not ended, but the checkpoint store does not say how it began: the job \
-         points to another store, or it was lost or damaged. Point it back, start without the savepoint, or give up what was done since it \
-         with --fresh"
+         points to another store, or it was lost or damaged. Point it back, start without the savepoint, or give up what was done \
+         since it with --fresh"
     )]
     StoreLost {
         /// The run that is committed.
