@@ -6,7 +6,7 @@ use serde_json::json;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use weir_tests::broker::broker;
 use weir_tests::counting::Counting;
 use weir_tests::job::{Job, operator};
@@ -52,31 +52,6 @@ fn counts_stay_exact_when_most_of_the_state_lies_in_rocksdb() {
     assert_eq!(counts.values().sum::<u64>(), RECORDS);
     assert!(counts.len() as u64 > KEYS * 9 / 10, "{} of {KEYS} keys", counts.len());
     assert!(!tables(&folder.path(".weir/spill/rocksdb")).is_empty(), "nothing was spilled, so this test shows nothing");
-}
-
-#[test]
-fn an_idle_job_whose_memory_was_full_ends_its_epochs_at_their_interval() {
-    const INTERVAL: Duration = Duration::from_millis(500);
-    const EPOCHS: u32 = 10;
-    let counting = Counting::new("idle-full", broker());
-    let job = counting.job.clone().interval(INTERVAL).runtime(json!({ "memory": "32MiB", "workers": 2 }));
-    let (folder, load) = (Folder::new(), broker().load(counting.input(), KEYS, 60_000));
-    let mut run = folder.start(&job, &["--metrics-port", "0"]);
-    wait::until("RocksDB in use", DEADLINE, || {
-        run.assert_running();
-        disk_bytes(&run) > 1e6
-    });
-    load.stop();
-    counting.await_end(&mut run, DEADLINE);
-    let await_epochs = |number: u32| {
-        let epoch = run.sample("weir_epoch");
-        wait::until("some epochs", DEADLINE, || run.sample("weir_epoch") >= epoch + f64::from(number));
-    };
-    // A memory that is full asks for an epoch before its time once, when RocksDB has caught up.
-    await_epochs(3);
-    let begun = Instant::now();
-    await_epochs(EPOCHS);
-    assert!(begun.elapsed() > INTERVAL * (EPOCHS - 1), "{EPOCHS} epochs of {INTERVAL:?} in {:?}", begun.elapsed());
 }
 
 /// Rule 20: what a process that was killed has left of RocksDB is brought up to the last commit instead of being loaded anew.
