@@ -52,10 +52,13 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// All, in the order of a round: first what can find the machine unfit by one round.
+    /// All, in the order of a round: first what can find the machine unfit by one round; latency before what leaves
+    /// gigabytes to be written to the disk and dropped from memory.
     pub const ALL: [Self; 20] = [
         Self::Flat,
         Self::Boundary,
+        Self::Latency,
+        Self::LatencyExactlyOnce,
         Self::Passthrough,
         Self::WordCount,
         Self::WordCount1M,
@@ -63,8 +66,6 @@ impl Measure {
         Self::ExactlyOncePassthrough,
         Self::ExactlyOnceWords,
         Self::ExactlyOnceShort,
-        Self::Latency,
-        Self::LatencyExactlyOnce,
         Self::Start,
         Self::Idle,
         Self::Allocations,
