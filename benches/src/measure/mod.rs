@@ -114,7 +114,7 @@ impl Measure {
         }
     }
 
-    /// Rounds in a run, which takes about 40 minutes: more where they are uneven, fewer where one takes minutes.
+    /// Rounds in a run, which takes about 45 minutes: more where they are uneven, fewer where one takes minutes.
     pub const fn rounds(self) -> usize {
         match self {
             Self::Passthrough | Self::Latency | Self::Start => 5,
