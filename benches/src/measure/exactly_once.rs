@@ -54,7 +54,7 @@ pub fn short(bench: &Bench) -> Result<Vec<f64>> {
     Ok(vec![passthrough::RECORDS as f64 / copy_tx, of_loops, copy_tx / exactly, of_jobs, of_jobs / of_loops])
 }
 
-/// Runs each once; then each in turn, from the first to the last and back again, so many times: the medians of what those
+/// Runs each once; then each in turn, from the first to the last and back again, `turns` times: the medians of what those
 /// give.
 fn there_and_back<const N: usize>(turns: usize, runs: [&dyn Fn() -> Result<f64>; N]) -> Result<[f64; N]> {
     for run in runs {

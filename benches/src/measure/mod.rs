@@ -52,13 +52,10 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// All, in the order of a round: first what can find the machine unfit by one round; latency before what leaves
-    /// gigabytes to be written to the disk and dropped from memory.
+    /// All, in the order of a round: first what can find the machine unfit by one round.
     pub const ALL: [Self; 20] = [
         Self::Flat,
         Self::Boundary,
-        Self::Latency,
-        Self::LatencyExactlyOnce,
         Self::Passthrough,
         Self::WordCount,
         Self::WordCount1M,
@@ -66,6 +63,8 @@ impl Measure {
         Self::ExactlyOncePassthrough,
         Self::ExactlyOnceWords,
         Self::ExactlyOnceShort,
+        Self::Latency,
+        Self::LatencyExactlyOnce,
         Self::Start,
         Self::Idle,
         Self::Allocations,
