@@ -23,16 +23,17 @@ const TURNS_SHORT: usize = 3;
 
 /// Records per CPU-second with exactly-once output as a share of those with at-least-once output: a passthrough job.
 pub fn passthrough(bench: &Bench) -> Result<f64> {
-    let cpu = |delivery| move || passthrough::job(bench, delivery);
-    let [at_least, exactly] = there_and_back(TURNS, [&cpu(Delivery::AT_LEAST_ONCE), &cpu(Delivery::EXACTLY_ONCE)])?;
-    Ok(at_least / exactly)
+    exactly_over_at_least(|delivery| passthrough::job(bench, delivery))
 }
 
 /// The same of a word count.
 pub fn word_count(bench: &Bench) -> Result<f64> {
     let words = WordCount { distinct: 10_000 };
-    let cpu = |delivery| move || words.job(bench, delivery);
-    let [at_least, exactly] = there_and_back(TURNS, [&cpu(Delivery::AT_LEAST_ONCE), &cpu(Delivery::EXACTLY_ONCE)])?;
+    exactly_over_at_least(|delivery| words.job(bench, delivery))
+}
+
+fn exactly_over_at_least(job: impl Fn(Delivery) -> Result<f64>) -> Result<f64> {
+    let [at_least, exactly] = there_and_back(TURNS, [&|| job(Delivery::AT_LEAST_ONCE), &|| job(Delivery::EXACTLY_ONCE)])?;
     Ok(at_least / exactly)
 }
 
