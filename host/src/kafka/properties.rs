@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::error::Error;
+use super::ffi;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -104,6 +105,7 @@ impl Cluster {
 
     /// The context of a client.
     pub(super) fn context(&self) -> Result<Context, Error> {
+        ffi::keep_freed_memory();
         let refused = |_| Error::Configuration { name: Some("bootstrap.servers".into()), reason: "a NUL byte".into() };
         CString::new(self.brokers.as_str()).map(Context::new).map_err(refused)
     }

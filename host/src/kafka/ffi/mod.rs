@@ -7,9 +7,11 @@
 #![allow(unsafe_code)]
 
 mod events;
+mod memory;
 mod transaction;
 
 pub(super) use events::serve;
+pub(super) use memory::keep_freed_memory;
 pub(super) use transaction::*;
 
 use super::context::Context;
