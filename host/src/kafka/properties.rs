@@ -103,7 +103,7 @@ impl Cluster {
         self.properties.get(name).map(String::as_str)
     }
 
-    /// The context of a client.
+    /// The context of a client. Every client begins with this, so the first one sets what librdkafka's memory goes by.
     pub(super) fn context(&self) -> Result<Context, Error> {
         ffi::keep_freed_memory();
         let refused = |_| Error::Configuration { name: Some("bootstrap.servers".into()), reason: "a NUL byte".into() };

@@ -1,6 +1,6 @@
 //! What becomes of the memory that librdkafka frees: it takes its own from the C library, not from Rust's allocator.
 
-/// Makes glibc's malloc keep freed memory: in all, the most that it comes to by itself once large blocks have been freed.
+/// Makes glibc's malloc keep freed memory, of RocksDB too: as much as it comes to by itself once large blocks were freed.
 ///
 /// When an epoch is flushed, everything produced is acknowledged and freed. By default that goes back to the system, and its
 /// pages are cleared and faulted in again in the next epoch.
@@ -10,12 +10,13 @@ pub(in super::super) fn keep_freed_memory() {
 
     /// Bytes of freed memory at the end of an arena.
     const KEPT: libc::c_int = 64 << 20;
-    /// A block of so many bytes is mapped by itself, and unmapped when it is freed. To set one sets both.
+    /// A block of so many bytes is mapped by itself, and unmapped when it is freed. Set too, because malloc adjusts neither
+    /// number any more once one of them is set, and its first is 128 KiB, less than an answer to a fetch.
     const MAPPED_BY_ITSELF: libc::c_int = 32 << 20;
     static SET: Once = Once::new();
 
     SET.call_once(|| {
-        // SAFETY: two numbers are set under malloc's own lock; it refuses what it does not take.
+        // SAFETY: it sets two numbers, which other threads may read meanwhile, and refuses what it does not take.
         unsafe {
             libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BY_ITSELF);
             libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);

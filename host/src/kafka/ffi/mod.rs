@@ -1,4 +1,5 @@
-//! The one place with `unsafe`: librdkafka calls that rdkafka's safe interface lacks, or does an allocation per record for.
+//! The one place with `unsafe`: librdkafka calls that rdkafka's safe interface lacks, or does an allocation per record for,
+//! and what malloc does with its memory.
 //!
 //! Lifetimes, which librdkafka leaves to its caller, are held by ownership: each newtype keeps the client in an `Arc`
 //! declared as its *last* field, so that messages are destroyed before their queue, and queues and topics before the
