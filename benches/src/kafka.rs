@@ -45,7 +45,7 @@ impl Kafka {
 
     /// A new, empty topic.
     pub fn create(&self, topic: &str) -> Result<()> {
-        let new = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(1)).set("file.delete.delay.ms", "1000");
+        let new = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(1));
         let created = block_on(self.admin()?.create_topics([&new], &admin_options()))??;
         ensure!(created.iter().all(std::result::Result::is_ok), "topic {topic} was not created: {created:?}");
         // Clients made from now on find leaders at once.

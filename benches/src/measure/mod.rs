@@ -113,10 +113,10 @@ impl Measure {
         }
     }
 
-    /// Rounds in a run, which takes about 45 minutes: more where they are uneven, fewer where one takes minutes.
+    /// Rounds in a run, which takes about 50 minutes: more where they are uneven, fewer where one takes minutes.
     pub const fn rounds(self) -> usize {
         match self {
-            Self::Passthrough | Self::Latency | Self::Start => 5,
+            Self::Passthrough | Self::ExactlyOncePassthrough | Self::ExactlyOnceWords | Self::Latency | Self::Start => 5,
             Self::ExactlyOnceShort => 2,
             Self::KeyedAverage20M | Self::Flat => 1,
             Self::Recovery | Self::Recovery100Mb | Self::Recovery1Gb | Self::Checkpoint1M | Self::Checkpoint10M => 1,
