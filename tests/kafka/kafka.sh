@@ -135,8 +135,8 @@ num.network.threads=2
 num.io.threads=4
 background.threads=2
 log.segment.bytes=268435456
-# The files of a topic that was deleted go at once, before they are written to the disk. A topic's own
-# file.delete.delay.ms does not say so: deleted partitions wait for the broker's.
+# The files of a deleted topic go after a second, not a minute. A topic's own file.delete.delay.ms does not say so:
+# deleted partitions wait as long as the broker's.
 log.segment.delete.delay.ms=1000
 P
   if [ -n "${WEIR_KAFKA_EXTRA:-}" ]; then cat "$WEIR_KAFKA_EXTRA"; fi

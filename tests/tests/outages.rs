@@ -58,6 +58,41 @@ fn a_broker_that_is_gone_for_a_minute_three_times_under_load_costs_no_count() {
 }
 
 #[test]
+fn a_broker_that_is_killed_under_load_and_started_again_at_once_costs_no_count() {
+    let broker = Broker::start();
+    let counting = Counting::new("killed-broker", &broker);
+    let folder = Folder::new();
+    let load = broker.load(counting.input(), KEYS, PER_SECOND);
+    let mut run = folder.start(&counting.job, &[]);
+    for _ in 0..3 {
+        let before = counting.committed();
+        counting.await_committed(&mut run, before + PER_SECOND, DEADLINE);
+        broker.kill();
+        broker.restart();
+    }
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
+}
+
+/// The broker ends the open transaction itself, as soon as it is back.
+#[test]
+fn outages_that_are_longer_than_a_transaction_may_take_cost_no_count() {
+    let broker = Broker::start();
+    let mut counting = Counting::new("long-outages", &broker);
+    counting.job = counting.job.checkpoint(json!({ "transactionTimeout": "10s" }));
+    let folder = Folder::new();
+    let load = broker.load(counting.input(), KEYS, PER_SECOND);
+    let mut run = folder.start(&counting.job, &[]);
+    for _ in 0..3 {
+        let before = counting.committed();
+        counting.await_committed(&mut run, before + PER_SECOND, DEADLINE);
+        broker.kill();
+        outlives(&mut run, Duration::from_secs(20));
+        broker.restart();
+    }
+    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
+}
+
+#[test]
 fn a_broker_that_stood_still_until_it_was_fenced_is_found_again_and_costs_no_count() {
     // Less than the minute after which what a client has not delivered ends the attempt.
     const FOUND_AGAIN: Duration = Duration::from_secs(45);

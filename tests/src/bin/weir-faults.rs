@@ -1,11 +1,11 @@
-//! Kill runs with an oracle: `make test-faults`. Many kills of one job make a case; what a case has found is kept, so that
-//! a run that was interrupted goes on where it was.
+//! Kill runs with an oracle: `make test-faults`. Many kills of one job make a case; what a case of a whole run has found is
+//! kept, so that a run that was interrupted goes on where it was.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a kill run fails by panicking")]
 #![allow(clippy::print_stdout, reason = "what it is for")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -35,7 +35,7 @@ struct Cli {
     /// Only this case, by its number, even if it is done already
     #[arg(long)]
     case: Option<u64>,
-    /// One case of just these kills: `random`, `late`, `take-over`, `flip`, names of failpoints
+    /// One case of just these kills, run each time: `random`, `late`, `take-over`, `flip`, names of failpoints
     kills: Vec<String>,
     /// Where finished cases are kept; those found there are not run again
     #[arg(long)]
@@ -58,12 +58,15 @@ fn main() -> ExitCode {
     let chosen = cases.iter().enumerate().filter(|(number, _)| cli.case.is_none_or(|case| case == *number as u64));
     let mut done: Vec<Value> = vec![];
     for (number, kills) in chosen {
-        let kept = cli.kept.join(format!("case-{number}-seed-{}-{}.json", cli.seed, kills.len()));
-        let before = fs::read(&kept).ok().filter(|_| cli.case.is_none());
-        let result = match before.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-            Some(result) => result,
-            None => run(&cli, number as u64, kills, &kept),
-        };
+        let kept = kept_as(&cli, number, kills).map(|name| cli.kept.join(name));
+        let before = kept.as_ref().filter(|_| cli.case.is_none()).and_then(|kept| fs::read(kept).ok());
+        let result = before.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_else(|| {
+            let result = run(&cli, number as u64, kills);
+            if let Some(kept) = kept {
+                fs::write(kept, result.to_string()).expect("the file of a case");
+            }
+            result
+        });
         println!("case {number} of {}: {result}", cases.len());
         done.push(result);
     }
@@ -107,21 +110,28 @@ fn cases(cli: &Cli) -> Vec<Vec<Kill>> {
     portions.chain(points).collect()
 }
 
-fn run(cli: &Cli, number: u64, kills: &[Kill], kept: &Path) -> Value {
+/// The file of a case, in which everything stands that makes it another one; none if its kills were named one by one.
+fn kept_as(cli: &Cli, number: usize, kills: &[Kill]) -> Option<String> {
+    let of = match kills.first()? {
+        Kill::At(point) => point,
+        _ => "random",
+    };
+    cli.kills.is_empty().then(|| format!("case-{number}-seed-{}-{of}-{}.json", cli.seed, kills.len()))
+}
+
+fn run(cli: &Cli, number: u64, kills: &[Kill]) -> Value {
     let broker = Broker::start();
     let report = series::run(&format!("faults-{number}"), &broker, cli.seed * 1_000 + number, kills);
     if !report.findings.is_empty() {
         println!("case {number}, seed {}:\n{}", cli.seed, report.findings);
     }
     let (phases, points, found) = (&report.phases, &report.points, &report.findings);
-    let result = json!({
+    json!({
         "random_kills": phases.values().sum::<u64>(), "phases": phases, "failpoint_kills": points.values().sum::<u64>(),
         "failpoints": points, "unanswered_commits": report.unanswered, "take_overs": report.take_overs, "refused": report.refused,
         "records": report.records, "lost": found.lost.len(), "duplicated": found.duplicated.len(),
         "reordered": found.reordered.len(), "state_mismatch": found.state_mismatch.len(), "unfinished": found.unfinished.len(),
-    });
-    fs::write(kept, result.to_string()).expect("the file of a case");
-    result
+    })
 }
 
 /// The sums of all cases, field by field.
@@ -143,5 +153,24 @@ fn add(totals: &mut Value, case: &Value) {
                 totals[field] = inner;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(arguments: &[&str]) -> Vec<Option<String>> {
+        let cli = Cli::parse_from([&["weir-faults", "--kept", "."], arguments].concat());
+        cases(&cli).iter().enumerate().map(|(number, kills)| kept_as(&cli, number, kills)).collect()
+    }
+
+    #[test]
+    fn cases_are_kept_apart_by_number_seed_and_kills_and_named_ones_not_at_all() {
+        let runs: [&[&str]; 4] = [&[], &["--seed", "2"], &["--random", "20"], &["--random", "0"]];
+        let names: Vec<_> = runs.iter().flat_map(|run| kept(&[run, &["--each", "20"][..]].concat())).map(Option::unwrap).collect();
+        let all = names.iter().collect::<std::collections::BTreeSet<_>>().len();
+        assert_eq!(all, names.len(), "{names:?}");
+        assert_eq!(kept(&["random", "merge", "take-over"]), [None]);
     }
 }
