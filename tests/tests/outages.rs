@@ -40,37 +40,42 @@ fn outlives(run: &mut Run, time: Duration) -> u64 {
     highest
 }
 
+/// Each count comes out once although the broker fails so many times under load. The job has to commit within `patience`
+/// after each time.
+#[track_caller]
+fn counts_exactly(counting: &Counting<'_>, times: usize, fail: impl Fn(&mut Run), patience: Duration) {
+    let folder = Folder::new();
+    let load = counting.broker().load(counting.input(), KEYS, PER_SECOND);
+    let mut run = folder.start(&counting.job, &[]);
+    for _ in 0..times {
+        let before = counting.committed();
+        counting.await_committed(&mut run, before + PER_SECOND, patience);
+        fail(&mut run);
+    }
+    counting.end_exactly(run, load.stop(), KEYS, patience);
+}
+
+/// Kills the broker and starts it again when it has been away for a while.
+fn away(broker: &Broker, time: Duration) -> impl Fn(&mut Run) {
+    move |run| {
+        broker.kill();
+        outlives(run, time);
+        broker.restart();
+    }
+}
+
 #[test]
 fn a_broker_that_is_gone_for_a_minute_three_times_under_load_costs_no_count() {
     let broker = Broker::start();
     let counting = Counting::new("outages", &broker);
-    let folder = Folder::new();
-    let load = broker.load(counting.input(), KEYS, PER_SECOND);
-    let mut run = folder.start(&counting.job, &[]);
-    for _ in 0..3 {
-        let before = counting.committed();
-        counting.await_committed(&mut run, before + PER_SECOND, DEADLINE);
-        broker.kill();
-        outlives(&mut run, Duration::from_secs(60));
-        broker.restart();
-    }
-    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
+    counts_exactly(&counting, 3, away(&broker, Duration::from_secs(60)), DEADLINE);
 }
 
 #[test]
 fn a_broker_that_is_killed_under_load_and_started_again_at_once_costs_no_count() {
     let broker = Broker::start();
     let counting = Counting::new("killed-broker", &broker);
-    let folder = Folder::new();
-    let load = broker.load(counting.input(), KEYS, PER_SECOND);
-    let mut run = folder.start(&counting.job, &[]);
-    for _ in 0..3 {
-        let before = counting.committed();
-        counting.await_committed(&mut run, before + PER_SECOND, DEADLINE);
-        broker.kill();
-        broker.restart();
-    }
-    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
+    counts_exactly(&counting, 3, away(&broker, Duration::ZERO), DEADLINE);
 }
 
 /// The broker ends the open transaction itself, as soon as it is back.
@@ -79,17 +84,7 @@ fn outages_that_are_longer_than_a_transaction_may_take_cost_no_count() {
     let broker = Broker::start();
     let mut counting = Counting::new("long-outages", &broker);
     counting.job = counting.job.checkpoint(json!({ "transactionTimeout": "10s" }));
-    let folder = Folder::new();
-    let load = broker.load(counting.input(), KEYS, PER_SECOND);
-    let mut run = folder.start(&counting.job, &[]);
-    for _ in 0..3 {
-        let before = counting.committed();
-        counting.await_committed(&mut run, before + PER_SECOND, DEADLINE);
-        broker.kill();
-        outlives(&mut run, Duration::from_secs(20));
-        broker.restart();
-    }
-    counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
+    counts_exactly(&counting, 3, away(&broker, Duration::from_secs(20)), DEADLINE);
 }
 
 #[test]
@@ -99,18 +94,13 @@ fn a_broker_that_stood_still_until_it_was_fenced_is_found_again_and_costs_no_cou
     let broker = Broker::start();
     let mut counting = Counting::new("fenced-broker", &broker);
     counting.job = counting.job.checkpoint(json!({ "interval": "20ms" }));
-    let folder = Folder::new();
-    let load = broker.load(counting.input(), KEYS, PER_SECOND);
-    let mut run = folder.start(&counting.job, &[]);
-    for _ in 0..8 {
-        let before = counting.committed();
-        counting.await_committed(&mut run, before + PER_SECOND, FOUND_AGAIN);
+    let stands_still = |run: &mut Run| {
         broker.freeze();
         // Longer than the session of a broker with its controller.
-        outlives(&mut run, Duration::from_secs(4));
+        outlives(run, Duration::from_secs(4));
         broker.thaw();
-    }
-    counting.end_exactly(run, load.stop(), KEYS, FOUND_AGAIN);
+    };
+    counts_exactly(&counting, 8, stands_still, FOUND_AGAIN);
 }
 
 #[test]
