@@ -14,7 +14,7 @@ use weir_tests::proxy::{Api, Effect, Proxy, Way};
 use weir_tests::records::Record;
 use weir_tests::s3::S3;
 use weir_tests::wait;
-use weir_tests::weir::{Folder, code};
+use weir_tests::weir::{Folder, Run, code};
 
 const DEADLINE: Duration = Duration::from_secs(90);
 const KEYS: u64 = 500;
@@ -41,24 +41,33 @@ enum Ended {
 }
 
 /// Stops a process within its transaction, with outputs in it that nobody has acknowledged: requests that bring them, or only
-/// the answers, are lost. Another process over the same checkpoints takes the job over, and then the first one goes on, and
-/// sends them again. `elsewhere` makes the folder of a machine that has nothing of the job's but the checkpoints.
+/// the answers, are lost. Once it goes on, it sends them again.
+fn stop_in_transaction(counting: &Counting<'_>, (proxy, lost): (&Proxy, Way), run: &mut Run) {
+    proxy.harm(Api::Produce, lost, Effect::Drop, u64::MAX);
+    wait::until("outputs that are not acknowledged", DEADLINE, || {
+        run.assert_running();
+        proxy.hits() > 0
+    });
+    run.freeze();
+    proxy.heal();
+    assert!(is_open(counting), "no transaction is open");
+}
+
+/// Whether the broker has an open transaction of the job's.
+fn is_open(counting: &Counting<'_>) -> bool {
+    counting.broker().open_transactions().contains(&counting.job.group())
+}
+
+/// Another process over the same checkpoints takes over the job of one that was stopped within its transaction, which then goes
+/// on. `elsewhere` makes the folder of a machine that has nothing of the job's but the checkpoints.
 fn take_over(counting: &Counting<'_>, (proxy, lost): (&Proxy, Way), ended: Ended, here: &Folder, elsewhere: &dyn Fn() -> Folder) {
     let (broker, job) = (counting.broker(), &counting.job);
     let load = broker.load(counting.input(), KEYS, PER_SECOND);
     let mut zombie = here.start(job, &[]);
     counting.await_committed(&mut zombie, PER_SECOND, DEADLINE);
-    proxy.harm(Api::Produce, lost, Effect::Drop, u64::MAX);
-    wait::until("outputs that are not acknowledged", DEADLINE, || {
-        zombie.assert_running();
-        proxy.hits() > 0
-    });
-    zombie.freeze();
-    proxy.heal();
-    let is_open = || broker.open_transactions().contains(&job.group());
-    assert!(is_open(), "no transaction is open");
+    stop_in_transaction(counting, (proxy, lost), &mut zombie);
     if ended == Ended::ByBroker {
-        wait::until("the broker has ended the transaction", DEADLINE, || !is_open());
+        wait::until("the broker has ended the transaction", DEADLINE, || !is_open(counting));
     }
     let stopped_at = counting.epoch();
     let there = elsewhere();
@@ -114,11 +123,11 @@ fn a_process_that_stood_still_for_longer_than_its_transaction_may_goes_on_exactl
     // Not between two transactions.
     wait::until("a process stopped in its transaction", DEADLINE, || {
         run.freeze();
-        let is_open = broker().open_transactions().contains(&counting.job.group());
-        if !is_open {
+        let stopped = is_open(&counting);
+        if !stopped {
             run.thaw();
         }
-        is_open
+        stopped
     });
     wait::until("the broker has ended the transaction", DEADLINE, || broker().is_transaction_over(&counting.job.group()));
     run.thaw();
@@ -159,7 +168,8 @@ fn rule_9_a_process_that_cannot_tell_who_committed_last_takes_nothing_over() {
     let here = Folder::new();
     let mut zombie = here.start(&counting.job, &[]);
     counting.await_committed(&mut zombie, PER_SECOND, DEADLINE);
-    zombie.freeze();
+    // Within its transaction: in one that begins once it goes on, it is fenced without having to ask.
+    stop_in_transaction(&counting, (&proxy, Way::Answer), &mut zombie);
     let stopped_at = counting.epoch();
     let there = here.twin(&counting.job);
     let mut successor = there.start(&counting.job, &[]);
