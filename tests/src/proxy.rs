@@ -46,6 +46,8 @@ pub enum Effect {
     Drop,
     /// The connection is cut instead.
     Reset,
+    /// It comes, the connection is cut behind it, and requests are [blocked](Proxy::block) over all others.
+    LastOfAll,
     /// It comes later, and what is behind it on its connection as well.
     Delay(Duration),
     /// An answer to [`Api::OffsetFetch`] comes with this error at each partition, in place of its offset.
@@ -66,7 +68,7 @@ struct Rule {
 struct Rules {
     rules: Vec<Rule>,
     hits: u64,
-    /// Takeovers of a transactional id that were asked for so far.
+    /// Takeovers of a transactional id and other epochs of it that were asked for so far.
     takeovers: u64,
     /// What was announced in transactions so far.
     announced: u64,
@@ -130,6 +132,11 @@ impl Proxy {
     /// How many frames were harmed or held up.
     pub fn hits(&self) -> u64 {
         self.shared.lock().hits
+    }
+
+    /// How many times a transactional id was taken over, or another epoch of it asked for.
+    pub fn takeovers(&self) -> u64 {
+        self.shared.lock().takeovers
     }
 
     /// How many delayed requests have come to the broker behind a takeover of a transactional id and a transaction's begin that
@@ -238,8 +245,9 @@ fn forward(mut from: &TcpStream, mut to: &TcpStream, (connection, way): (u64, Wa
             continue;
         }
         let api = kind(&frame[4..], way, asked);
-        match shared.effect(api, way) {
-            None => {}
+        let effect = shared.effect(api, way);
+        match effect {
+            None | Some(Effect::LastOfAll) => {}
             Some(Effect::Drop) => continue,
             Some(Effect::Reset) => return Ok(()),
             Some(Effect::Delay(time)) => shared.hold(time, way),
@@ -248,6 +256,10 @@ fn forward(mut from: &TcpStream, mut to: &TcpStream, (connection, way): (u64, Wa
         }
         shared.wait_while_blocked(way);
         to.write_all(&frame)?;
+        if effect == Some(Effect::LastOfAll) {
+            shared.lock().blocked.push(Way::Request);
+            return Ok(());
+        }
         match api.filter(|_| way == Way::Request) {
             Some(Api::InitProducerId) => shared.lock().takeovers += 1,
             Some(Api::AddPartitionsToTxn | Api::AddOffsetsToTxn) => shared.lock().announced += 1,

@@ -186,6 +186,37 @@ fn rule_9_a_process_that_cannot_tell_who_committed_last_takes_nothing_over() {
     counting.end_exactly(successor, load.stop(), KEYS, DEADLINE);
 }
 
+/// It could not even announce them: what it asks of the coordinator first is another epoch.
+#[test]
+fn rule_9_a_process_whose_outputs_are_too_old_to_be_announced_leaves_its_successor_alone() {
+    let (broker, proxy) = Broker::proxied();
+    let mut counting = Counting::new("unannounced", &broker);
+    counting.job = counting.job.checkpoint(json!({ "transactionTimeout": "5s" }));
+    let load = broker.load(counting.input(), KEYS, PER_SECOND);
+    let here = Folder::new();
+    let mut zombie = here.start(&counting.job, &[]);
+    counting.await_committed(&mut zombie, PER_SECOND, DEADLINE);
+    proxy.harm(Api::Commit, Way::Answer, Effect::LastOfAll, 1);
+    wait::until("outputs of a transaction whose coordinator is away", DEADLINE, || {
+        zombie.assert_running();
+        proxy.hits() > 1
+    });
+    zombie.freeze();
+    proxy.heal();
+    proxy.open();
+    assert!(!is_open(&counting), "a transaction is open");
+    let stopped_at = counting.epoch();
+    let there = here.twin(&counting.job);
+    let mut successor = there.start(&counting.job, &[]);
+    assert!(successor.ended_within(BEYOND_THE_TIME_OUT).is_none(), "{}", successor.stderr());
+    wait::until("commits of the successor", DEADLINE, || counting.epoch() > stopped_at + 1);
+    let takeovers = proxy.takeovers();
+    zombie.thaw();
+    zombie.wait(DEADLINE).expect(code::FENCED).expect_named(&["another process has committed"]);
+    assert_eq!(proxy.takeovers(), takeovers, "it has asked for another epoch");
+    counting.end_exactly(successor, load.stop(), KEYS, DEADLINE);
+}
+
 #[test]
 fn a_job_that_fails_leaves_no_transaction_open_and_nothing_of_it_to_see() {
     let (input, output) = (broker().topic("poisoned-in", 1), broker().topic("poisoned-out", 1));

@@ -155,6 +155,25 @@ fn an_absent_checkpoint_is_refused_and_fresh_starts_anew() {
     counting.assert_starts_fresh();
 }
 
+/// Whoever took the job over would have deleted them, so it asks for that first.
+#[test]
+fn checkpoint_objects_that_go_under_a_running_job_end_it_by_name_once_it_has_looked_who_has_the_job() {
+    let counting = Counting::new("gone-meanwhile");
+    counting.produce();
+    let mut run = counting.start_and_await(RECORDS);
+    run.freeze();
+    for file in checkpoints(&counting.folder.path(counting.job.state_folder())) {
+        fs::remove_file(file).unwrap();
+    }
+    run.thaw();
+    wait::until("a merge of files, one of which is gone", DEADLINE, || {
+        counting.produce();
+        run.ended_within(Duration::ZERO).is_some()
+    });
+    let outcome = run.wait(DEADLINE).expect(code::START_REFUSED);
+    outcome.expect_named(&["restarting from the last checkpoint", "resuming", "error: checkpoint object", ".ckpt does not exist"]);
+}
+
 #[test]
 fn a_damaged_checkpoint_is_refused_and_fresh_starts_anew() {
     let counting = Counting::that_ran("damaged");

@@ -137,6 +137,12 @@ impl Error {
         error.is_damaged_disk()
     }
 
+    /// Whether a checkpoint object is gone: whoever took the job over deletes what only this process still names.
+    #[must_use]
+    pub fn is_absent_object(&self) -> bool {
+        matches!(self, Self::Run(commit::Error::Checkpoint(checkpoint::Error::Absent { .. })))
+    }
+
     /// What is to be done.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -202,7 +208,8 @@ fn of_commit(error: &kafka::CommitError) -> Kind {
     match error {
         kafka::CommitError::Refused(_) => Kind::Bug,
         kafka::CommitError::Fenced { .. } => Kind::Fenced,
-        kafka::CommitError::Retriable { .. } | kafka::CommitError::Aborted { .. } | kafka::CommitError::Unknown { .. } => Kind::Retry,
+        kafka::CommitError::Retriable { .. } | kafka::CommitError::Aborted { .. } => Kind::Retry,
+        kafka::CommitError::LeftOpen { .. } | kafka::CommitError::Unknown { .. } => Kind::Retry,
         kafka::CommitError::Fatal { .. } => Kind::World,
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     checkpoint::{self, Access, Copies, FolderLock, Location, Store},
     clock,
     commit::{self, requests::Requests},
+    fault::Kind,
     kafka,
     metrics::JobMetrics,
     operator::{Engine, GuestMetrics, Limits, Loaded},
@@ -334,7 +335,8 @@ fn attempts(prepared: &Prepared, waiting: &mut Waiting<'_>, dir: &Path) -> Resul
             (pause, failing_since) = (RESTART_FIRST, None);
         }
         past.distrusts_disk |= error.is_damaged_disk();
-        let again = error.kind() == crate::fault::Kind::Retry || prepared.goes_on_elsewhere(&error);
+        // The next attempt asks who has the job first, and then names what is really gone.
+        let again = error.kind() == Kind::Retry || prepared.goes_on_elsewhere(&error) || (had_begun && error.is_absent_object());
         if !again || (had_begun && control.stopping()) {
             return Err(error);
         }

@@ -69,6 +69,13 @@ pub enum CommitError {
         /// Why.
         reason: String,
     },
+    /// Not committed, and left open for the next owner of the transactional id to abort: drop the producer, make one with the
+    /// same id.
+    #[error("not committed, and not aborted because records were given up: {reason}")]
+    LeftOpen {
+        /// The first of the records.
+        reason: String,
+    },
     /// Another process has the transactional id, or the group has members: stop.
     #[error("fenced in {action}: {reason}")]
     Fenced {
@@ -99,7 +106,7 @@ pub enum CommitError {
 enum State {
     Idle,
     Open,
-    /// After an unknown outcome, fencing or a fatal error. librdkafka has no KIP-890: a delayed end of this transaction
+    /// After an unknown outcome, fencing or a fatal error, or left open. librdkafka has no KIP-890: a delayed end of this transaction
     /// could hit a later one of the same client.
     Broken,
 }
@@ -264,11 +271,20 @@ impl CommitProducer {
     /// Aborts the open transaction: its outputs stay invisible, its offsets uncommitted.
     ///
     /// # Errors
-    /// [`CommitError::Unknown`] when the broker did not confirm in time, [`CommitError::Fenced`], [`CommitError::Fatal`].
+    /// [`CommitError::Unknown`] when the broker did not confirm in time, [`CommitError::LeftOpen`] when it cannot be aborted
+    /// without harm to others, [`CommitError::Fenced`], [`CommitError::Fatal`].
     pub fn abort(&mut self, deadline: Instant) -> Result<(), CommitError> {
         const ACTION: &str = "abort_transaction";
         if self.state != State::Open {
             return Ok(());
+        }
+        self.outputs.poll();
+        // With records that were given up, librdkafka (2.12) ends an abort by asking the coordinator for its next epoch, and
+        // where nothing of the transaction was announced yet, it asks for nothing else. The coordinator (Kafka 4.2) does not look
+        // at the epoch it has: whoever took the id over meanwhile and has a transaction open is fenced.
+        if let Some(lost @ Error::Delivery { transient: true, .. }) = self.outputs.client().context().undelivered() {
+            self.state = State::Broken;
+            return Err(CommitError::LeftOpen { reason: lost.to_string() });
         }
         loop {
             self.outputs.poll();
