@@ -255,11 +255,11 @@ fn forward(mut from: &TcpStream, mut to: &TcpStream, (connection, way): (u64, Wa
             Some(Effect::RefuseGroup(code)) => frame = framed(&refused_offsets(&frame[4..], code, true)),
         }
         shared.wait_while_blocked(way);
-        to.write_all(&frame)?;
         if effect == Some(Effect::LastOfAll) {
             shared.lock().blocked.push(Way::Request);
-            return Ok(());
+            return to.write_all(&frame);
         }
+        to.write_all(&frame)?;
         match api.filter(|_| way == Way::Request) {
             Some(Api::InitProducerId) => shared.lock().takeovers += 1,
             Some(Api::AddPartitionsToTxn | Api::AddOffsetsToTxn) => shared.lock().announced += 1,

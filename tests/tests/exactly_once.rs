@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+use std::fs;
 use std::iter;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ use weir_tests::weir::{Folder, Run, code};
 const DEADLINE: Duration = Duration::from_secs(90);
 const KEYS: u64 = 500;
 const PER_SECOND: u64 = 5_000;
+/// So many files of alike size are merged.
+const MERGED_AT: u64 = 4;
 /// The longest transaction of a job whose guest is slow.
 const TRANSACTION: Duration = Duration::from_secs(6);
 /// Longer than another job's transaction may be open.
@@ -42,7 +45,7 @@ enum Ended {
 
 /// Stops a process within its transaction, with outputs in it that nobody has acknowledged: requests that bring them, or only
 /// the answers, are lost. Once it goes on, it sends them again.
-fn stop_in_transaction(counting: &Counting<'_>, (proxy, lost): (&Proxy, Way), run: &mut Run) {
+fn stop_in_transaction((proxy, lost): (&Proxy, Way), run: &mut Run) {
     proxy.harm(Api::Produce, lost, Effect::Drop, u64::MAX);
     wait::until("outputs that are not acknowledged", DEADLINE, || {
         run.assert_running();
@@ -50,7 +53,6 @@ fn stop_in_transaction(counting: &Counting<'_>, (proxy, lost): (&Proxy, Way), ru
     });
     run.freeze();
     proxy.heal();
-    assert!(is_open(counting), "no transaction is open");
 }
 
 /// Whether the broker has an open transaction of the job's.
@@ -65,7 +67,8 @@ fn take_over(counting: &Counting<'_>, (proxy, lost): (&Proxy, Way), ended: Ended
     let load = broker.load(counting.input(), KEYS, PER_SECOND);
     let mut zombie = here.start(job, &[]);
     counting.await_committed(&mut zombie, PER_SECOND, DEADLINE);
-    stop_in_transaction(counting, (proxy, lost), &mut zombie);
+    stop_in_transaction((proxy, lost), &mut zombie);
+    assert!(is_open(counting), "no transaction is open");
     if ended == Ended::ByBroker {
         wait::until("the broker has ended the transaction", DEADLINE, || !is_open(counting));
     }
@@ -169,7 +172,7 @@ fn rule_9_a_process_that_cannot_tell_who_committed_last_takes_nothing_over() {
     let mut zombie = here.start(&counting.job, &[]);
     counting.await_committed(&mut zombie, PER_SECOND, DEADLINE);
     // Within its transaction: in one that begins once it goes on, it is fenced without having to ask.
-    stop_in_transaction(&counting, (&proxy, Way::Answer), &mut zombie);
+    stop_in_transaction((&proxy, Way::Answer), &mut zombie);
     let stopped_at = counting.epoch();
     let there = here.twin(&counting.job);
     let mut successor = there.start(&counting.job, &[]);
@@ -186,7 +189,7 @@ fn rule_9_a_process_that_cannot_tell_who_committed_last_takes_nothing_over() {
     counting.end_exactly(successor, load.stop(), KEYS, DEADLINE);
 }
 
-/// It could not even announce them: what it asks of the coordinator first is another epoch.
+/// Told to abort, librdkafka would ask for another epoch first, which fences the successor.
 #[test]
 fn rule_9_a_process_whose_outputs_are_too_old_to_be_announced_leaves_its_successor_alone() {
     let (broker, proxy) = Broker::proxied();
@@ -197,14 +200,13 @@ fn rule_9_a_process_whose_outputs_are_too_old_to_be_announced_leaves_its_success
     let mut zombie = here.start(&counting.job, &[]);
     counting.await_committed(&mut zombie, PER_SECOND, DEADLINE);
     proxy.harm(Api::Commit, Way::Answer, Effect::LastOfAll, 1);
-    wait::until("outputs of a transaction whose coordinator is away", DEADLINE, || {
+    wait::until("requests behind the last answer", DEADLINE, || {
         zombie.assert_running();
         proxy.hits() > 1
     });
     zombie.freeze();
     proxy.heal();
     proxy.open();
-    assert!(!is_open(&counting), "a transaction is open");
     let stopped_at = counting.epoch();
     let there = here.twin(&counting.job);
     let mut successor = there.start(&counting.job, &[]);
@@ -212,9 +214,62 @@ fn rule_9_a_process_whose_outputs_are_too_old_to_be_announced_leaves_its_success
     wait::until("commits of the successor", DEADLINE, || counting.epoch() > stopped_at + 1);
     let takeovers = proxy.takeovers();
     zombie.thaw();
-    zombie.wait(DEADLINE).expect(code::FENCED).expect_named(&["another process has committed"]);
-    assert_eq!(proxy.takeovers(), takeovers, "it has asked for another epoch");
+    zombie.wait(DEADLINE).expect(code::FENCED).expect_named(&["fenced"]);
+    assert_eq!(proxy.takeovers(), takeovers, "it has asked for another epoch, or its successor has begun again");
     counting.end_exactly(successor, load.stop(), KEYS, DEADLINE);
+}
+
+/// It learns of its last commit when its successor has merged and deleted what it merges next. Its outputs are in no
+/// transaction, which would be fenced first.
+#[test]
+fn rule_9_a_process_whose_checkpoint_objects_its_successor_has_deleted_ends_as_fenced_and_not_as_refused() {
+    let (broker, proxy) = Broker::proxied();
+    let mut counting = Counting::new("robbed", &broker);
+    let (mut source, mut sink) = (broker.source(counting.input()), broker.sink(counting.counts()));
+    // A request that waits for its answer while the process stands still is not given up.
+    source["kafka"]["properties"] = json!({ "socket.timeout.ms": "60000" });
+    sink["kafka"]["delivery"] = json!("at-least-once");
+    counting.job = Job::new("robbed").source("in", source).operator(operator("count", "count", "in", json!({ "key": "record" }))).sink(
+        "out",
+        &["count"],
+        sink,
+    );
+    let here = Folder::new();
+    let mut zombie = here.start(&counting.job, &[]);
+    let commit_one = |run: &mut Run, records: u64| {
+        broker.produce(counting.input(), &[Record::keyed("key", "")]);
+        counting.await_committed(run, records, DEADLINE);
+    };
+    (1..MERGED_AT).for_each(|records| commit_one(&mut zombie, records));
+    let files = || -> Vec<_> {
+        let found = fs::read_dir(here.path(counting.job.state_folder()).join("checkpoints")).unwrap();
+        found.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|extension| extension == "ckpt")).collect()
+    };
+    let first = files();
+    assert!(!first.is_empty(), "no checkpoint was written");
+    proxy.harm(Api::Commit, Way::Answer, Effect::Delay(BEYOND_THE_TIME_OUT), 1);
+    broker.produce(counting.input(), &[Record::keyed("key", "")]);
+    wait::until("a commit without an answer", DEADLINE, || {
+        zombie.assert_running();
+        proxy.hits() > 0
+    });
+    // Nor does it read on.
+    proxy.lose_requests();
+    zombie.freeze();
+    proxy.open();
+    let there = here.twin(&counting.job);
+    let mut successor = there.start(&counting.job, &[]);
+    let mut records = MERGED_AT;
+    counting.await_committed(&mut successor, records, DEADLINE);
+    while first.iter().any(|file| files().contains(file)) {
+        records += 1;
+        commit_one(&mut successor, records);
+    }
+    zombie.thaw();
+    zombie.wait(DEADLINE).expect(code::FENCED).expect_named(&["another process has committed"]);
+    successor.assert_running();
+    successor.terminate();
+    successor.wait(DEADLINE).expect(code::OK);
 }
 
 #[test]

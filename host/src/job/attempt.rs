@@ -134,7 +134,12 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
     }
     threads.stop(&commands);
     past.ended(coordinator.end());
-    Ok(outcome?)
+    let Err(error) = outcome else { return Ok(()) };
+    let error = Error::from(error);
+    if error.is_absent_object() {
+        world::check_owner(prepared, past)?;
+    }
+    Err(error)
 }
 
 fn share(prepared: &Prepared, control: &Arc<Control>, world: &World, budget: &Budget, workers: usize) -> Arc<Shared> {

@@ -137,7 +137,7 @@ impl Error {
         error.is_damaged_disk()
     }
 
-    /// Whether a checkpoint object is gone: whoever took the job over deletes what only this process still names.
+    /// Whether a checkpoint object is gone.
     #[must_use]
     pub fn is_absent_object(&self) -> bool {
         matches!(self, Self::Run(commit::Error::Checkpoint(checkpoint::Error::Absent { .. })))

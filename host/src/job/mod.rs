@@ -335,8 +335,7 @@ fn attempts(prepared: &Prepared, waiting: &mut Waiting<'_>, dir: &Path) -> Resul
             (pause, failing_since) = (RESTART_FIRST, None);
         }
         past.distrusts_disk |= error.is_damaged_disk();
-        // The next attempt asks who has the job first, and then names what is really gone.
-        let again = error.kind() == Kind::Retry || prepared.goes_on_elsewhere(&error) || (had_begun && error.is_absent_object());
+        let again = error.kind() == Kind::Retry || prepared.goes_on_elsewhere(&error);
         if !again || (had_begun && control.stopping()) {
             return Err(error);
         }

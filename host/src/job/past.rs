@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// Commits remembered: the last one that succeeded, and those whose outcome nobody knew.
 const KEPT: usize = 4;
+/// A look at committed offsets fetches no records: the least memory for them, in bytes.
+const NO_PREFETCH: usize = 1;
 /// Longest look at the committed offsets before the transactional id is taken over.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -65,9 +67,17 @@ impl Past {
     ///
     /// # Errors
     /// [`LogError::Fenced`], or why the committed offsets cannot be read: without them nothing is taken over.
-    pub fn check_owner(&self, cluster: &Cluster, settings: &ConsumerSettings) -> Result<(), Error> {
+    pub fn check_owner(&self, cluster: &Cluster, group: &str) -> Result<(), Error> {
         let Some((topic, partition)) = &self.place else { return Ok(()) };
-        let looking = Consumer::new(cluster, &ConsumerSettings { stable: false, ..settings.clone() })?;
+        let settings = ConsumerSettings {
+            group: group.to_owned(),
+            client_id: group.to_owned(),
+            prefetch: NO_PREFETCH,
+            queues: 1,
+            report_ends: false,
+            stable: false,
+        };
+        let looking = Consumer::new(cluster, &settings)?;
         let found = looking.committed(&[(topic, *partition)], LOOK)?;
         let Some(found) = found.first().filter(|found| found.offset.is_some()) else { return Ok(()) };
         let meanwhile = match CommitMetadata::parse(&found.metadata) {

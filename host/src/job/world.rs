@@ -119,8 +119,7 @@ fn message_bytes(prepared: &Prepared) -> Result<Vec<Vec<usize>>, Error> {
 /// # Errors
 /// What cannot be reached, does not exist, or is not allowed.
 pub(super) fn look(prepared: &Prepared, budget: &Budget, dir: &Path, past: &Past) -> Result<World, Error> {
-    let name = &prepared.plan.name;
-    let group = format!("weir-{name}");
+    let group = group(prepared);
     let place = CommitPlace::of(prepared)?;
     let settings = {
         let sources = prepared.job.spec.sources.iter().filter(|s| matches!(s.connector(), SourceConnector::Kafka(_))).count();
@@ -145,7 +144,7 @@ pub(super) fn look(prepared: &Prepared, budget: &Budget, dir: &Path, past: &Past
     let log = match place {
         None => CommitLog::Local(LocalCommitLog::open_folder(dir)?),
         Some(place) => {
-            past.check_owner(&place.cluster, &settings)?;
+            past.check_owner(&place.cluster, &group)?;
             CommitLog::Kafka(Box::new(take_over(prepared, budget, &group, place, &message_bytes)?))
         }
     };
@@ -157,6 +156,19 @@ pub(super) fn look(prepared: &Prepared, budget: &Budget, dir: &Path, past: &Past
         }
     }
     Ok(World { consumer, log, group, splits, message_bytes, single })
+}
+
+/// Why a running job cannot go on that lost a checkpoint object: whoever has taken it over deletes what it does not need.
+///
+/// # Errors
+/// As of [`Past::check_owner`].
+pub(super) fn check_owner(prepared: &Prepared, past: &Past) -> Result<(), Error> {
+    CommitPlace::of(prepared)?.map_or(Ok(()), |place| past.check_owner(&place.cluster, &group(prepared)))
+}
+
+/// Whose offsets are committed.
+fn group(prepared: &Prepared) -> String {
+    format!("weir-{}", prepared.plan.name)
 }
 
 /// Takes the transactional id over. Before any offset is read (rule 7): from here on no older process can commit.

@@ -71,9 +71,9 @@ pub enum CommitError {
     },
     /// Not committed, and left open for the next owner of the transactional id to abort: drop the producer, make one with the
     /// same id.
-    #[error("not committed, and not aborted because records were given up: {reason}")]
+    #[error("transaction left open, neither committed nor aborted: {reason}")]
     LeftOpen {
-        /// The first of the records.
+        /// Why.
         reason: String,
     },
     /// Another process has the transactional id, or the group has members: stop.
@@ -106,7 +106,7 @@ pub enum CommitError {
 enum State {
     Idle,
     Open,
-    /// After an unknown outcome, fencing or a fatal error, or left open. librdkafka has no KIP-890: a delayed end of this transaction
+    /// After an unknown outcome, fencing, a fatal error, or a transaction that was left open. librdkafka has no KIP-890: a delayed end of this transaction
     /// could hit a later one of the same client.
     Broken,
 }
@@ -187,7 +187,7 @@ impl CommitProducer {
     /// none is open.
     ///
     /// # Errors
-    /// See [`CommitError`]. Except for [`CommitError::Refused`] no transaction is open afterwards.
+    /// See [`CommitError`]. No transaction of this producer goes on afterwards, except for [`CommitError::Refused`].
     pub fn commit_offsets(&mut self, group: &str, offsets: &[OffsetCommit<'_>], deadline: Instant) -> Result<(), CommitError> {
         let list = list(offsets)?;
         let group = CString::new(group).map_err(|_| CommitError::Refused("the group's name holds a NUL".into()))?;
@@ -278,13 +278,15 @@ impl CommitProducer {
         if self.state != State::Open {
             return Ok(());
         }
+        // With records that grew too old, librdkafka (2.12) ends an abort by asking the coordinator for its next epoch, and where
+        // nothing of the transaction was announced yet, it asks for nothing else. While a transaction is open, the coordinator
+        // (Kafka 4.2) does not look at the epoch it is asked from: whoever took the id over meanwhile would be fenced.
         self.outputs.poll();
-        // With records that were given up, librdkafka (2.12) ends an abort by asking the coordinator for its next epoch, and
-        // where nothing of the transaction was announced yet, it asks for nothing else. The coordinator (Kafka 4.2) does not look
-        // at the epoch it has: whoever took the id over meanwhile and has a transaction open is fenced.
-        if let Some(lost @ Error::Delivery { transient: true, .. }) = self.outputs.client().context().undelivered() {
+        let waiting = self.outputs.queue_len();
+        if waiting > 0 || self.outputs.client().context().has_given_up_old_ones() {
             self.state = State::Broken;
-            return Err(CommitError::LeftOpen { reason: lost.to_string() });
+            let reason = self.outputs.check().err().map_or_else(|| format!("{waiting} records wait"), |error| error.to_string());
+            return Err(CommitError::LeftOpen { reason });
         }
         loop {
             self.outputs.poll();

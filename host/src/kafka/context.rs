@@ -31,13 +31,23 @@ const REFUSED: [RDKafkaErrorCode; 6] = [
     RDKafkaErrorCode::ClusterAuthorizationFailed,
 ];
 
+/// Records that were given up.
+#[derive(Default)]
+struct Undelivered {
+    /// The first one. One that was only purged, because of another, makes way for that.
+    first: Option<Error>,
+    is_purge: bool,
+    /// Whether some were too old.
+    too_old: bool,
+}
+
 /// Collects what the event queue reports.
 pub(super) struct Context {
     /// The bootstrap servers.
     brokers: CString,
     bootstrap: Mutex<Bootstrap>,
     errors: Mutex<VecDeque<Error>>,
-    undelivered: Mutex<Option<Error>>,
+    undelivered: Mutex<Undelivered>,
     said: Mutex<Repeats>,
 }
 
@@ -64,12 +74,17 @@ impl Context {
 
     /// The first record that was not delivered.
     pub(super) fn undelivered(&self) -> Option<Error> {
-        lock(&self.undelivered).clone()
+        lock(&self.undelivered).first.clone()
     }
 
-    /// Forgets it: its transaction was aborted.
+    /// Whether records were given up because they had waited for too long.
+    pub(super) fn has_given_up_old_ones(&self) -> bool {
+        lock(&self.undelivered).too_old
+    }
+
+    /// Forgets them: their transaction was aborted.
     pub(super) fn forget_undelivered(&self) {
-        *lock(&self.undelivered) = None;
+        *lock(&self.undelivered) = Undelivered::default();
     }
 }
 
@@ -124,7 +139,12 @@ impl ProducerContext for Context {
                 reason: error.to_string(),
                 transient: !REFUSED.contains(&code),
             };
-            lock(&self.undelivered).get_or_insert(failed);
+            let is_purge = matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight);
+            let mut undelivered = lock(&self.undelivered);
+            undelivered.too_old |= code == RDKafkaErrorCode::MessageTimedOut;
+            if undelivered.first.is_none() || (undelivered.is_purge && !is_purge) {
+                (undelivered.first, undelivered.is_purge) = (Some(failed), is_purge);
+            }
         }
     }
 }

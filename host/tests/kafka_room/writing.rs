@@ -125,8 +125,9 @@ fn a_record_that_a_broken_transaction_does_not_take_is_told_from_one_that_is_wro
         std::thread::yield_now();
     };
     assert!(matches!(broken, ProduceError::Broken(_)), "{broken:?}");
-    // Once its failed delivery is served, the record that was lost is named.
-    let lost = |error: &ProduceError| matches!(error, ProduceError::Broken(Error::Delivery { topic, .. }) if *topic == narrow);
+    // Once its failed delivery is served, the record that was lost is named, and not one that was purged because of it.
+    let lost =
+        |error: &ProduceError| matches!(error, ProduceError::Broken(Error::Delivery { topic, transient: false, .. }) if *topic == narrow);
     while !lost(&produce(b"small").unwrap_err()) {
         assert!(Instant::now() < patience, "the record that was lost is not named");
         commits.outputs().poll();
