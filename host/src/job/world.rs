@@ -158,7 +158,8 @@ pub(super) fn look(prepared: &Prepared, budget: &Budget, dir: &Path, past: &Past
     Ok(World { consumer, log, group, splits, message_bytes, single })
 }
 
-/// Why a running job cannot go on that lost a checkpoint object: whoever has taken it over deletes what it does not need.
+/// Looks whether another process has taken a running job over, whose checkpoint object is gone: that one deletes what it does
+/// not need.
 ///
 /// # Errors
 /// As of [`Past::check_owner`].

@@ -106,8 +106,8 @@ pub enum CommitError {
 enum State {
     Idle,
     Open,
-    /// After an unknown outcome, fencing, a fatal error, or a transaction that was left open. librdkafka has no KIP-890: a delayed end of this transaction
-    /// could hit a later one of the same client.
+    /// After an unknown outcome, fencing, a fatal error, or a transaction that was left open. librdkafka has no KIP-890: a
+    /// delayed end of this transaction could hit a later one of the same client.
     Broken,
 }
 
