@@ -229,11 +229,8 @@ fn rule_9_a_process_whose_checkpoint_objects_its_successor_has_deleted_ends_as_f
     // A request that waits for its answer while the process stands still is not given up.
     source["kafka"]["properties"] = json!({ "socket.timeout.ms": "60000" });
     sink["kafka"]["delivery"] = json!("at-least-once");
-    counting.job = Job::new("robbed").source("in", source).operator(operator("count", "count", "in", json!({ "key": "record" }))).sink(
-        "out",
-        &["count"],
-        sink,
-    );
+    let count = operator("count", "count", "in", json!({ "key": "record" }));
+    counting.job = Job::new("robbed").source("in", source).operator(count).sink("out", &["count"], sink);
     let here = Folder::new();
     let mut zombie = here.start(&counting.job, &[]);
     let commit_one = |run: &mut Run, records: u64| {
@@ -263,6 +260,7 @@ fn rule_9_a_process_whose_checkpoint_objects_its_successor_has_deleted_ends_as_f
     counting.await_committed(&mut successor, records, DEADLINE);
     while first.iter().any(|file| files().contains(file)) {
         records += 1;
+        assert!(records < 10 * MERGED_AT, "the successor has not merged: {:?}", files());
         commit_one(&mut successor, records);
     }
     zombie.thaw();
