@@ -7,9 +7,9 @@ use crate::{
 };
 use std::time::Duration;
 
-/// How long a failed attempt waits for its outputs, and then tries to abort their transaction. What it leaves open, the
-/// next start aborts.
-const ABORT: Duration = Duration::from_millis(500);
+/// How long a failed attempt waits for its outputs and tries to abort their transaction. What it leaves open, the next start
+/// aborts.
+const ABORT: Duration = Duration::from_secs(1);
 
 /// A position as it is committed.
 pub(crate) struct SplitOffset {
@@ -146,9 +146,6 @@ impl CommitLog {
     /// may be produced any more.
     pub fn abandon(&mut self) {
         let Self::Kafka(log) = self else { return };
-        // First, because librdkafka (2.12) forgets a partition that is just being added to the transaction when it aborts,
-        // and then leaves the transaction open without a word.
-        let _ = log.producer.outputs().flush_until(clock::monotonic() + ABORT);
         if let Err(error) = log.producer.abort(clock::monotonic() + ABORT) {
             tracing::warn!(%error, "a transaction is left open: readers of its outputs wait until the next start or its time-out");
         }

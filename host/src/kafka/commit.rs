@@ -278,15 +278,16 @@ impl CommitProducer {
         if self.state != State::Open {
             return Ok(());
         }
-        // With records that grew too old, librdkafka (2.12) ends an abort by asking the coordinator for its next epoch, and where
-        // nothing of the transaction was announced yet, it asks for nothing else. While a transaction is open, the coordinator
-        // (Kafka 4.2) does not look at the epoch it is asked from: whoever took the id over meanwhile would be fenced.
-        self.outputs.poll();
-        let waiting = self.outputs.queue_len();
-        if waiting > 0 || self.outputs.client().context().has_given_up_old_ones() {
+        // librdkafka (2.12) forgets a partition that is just being added to the transaction when it aborts, and then leaves the
+        // transaction open without a word: first all records are settled. With some that grew too old, it ends an abort by asking
+        // the coordinator for its next epoch, and where nothing of the transaction was announced yet, it asks for nothing else.
+        // While a transaction is open, the coordinator (Kafka 4.2) does not look at the epoch it is asked from: whoever took the
+        // id over meanwhile would be fenced.
+        let settled = self.outputs.settle_until(deadline);
+        if !settled || self.outputs.client().context().has_given_up_old_ones() {
             self.state = State::Broken;
-            let reason = self.outputs.check().err().map_or_else(|| format!("{waiting} records wait"), |error| error.to_string());
-            return Err(CommitError::LeftOpen { reason });
+            let waiting = || format!("{} records wait for their acknowledgement", self.outputs.queue_len());
+            return Err(CommitError::LeftOpen { reason: self.outputs.check().err().map_or_else(waiting, |error| error.to_string()) });
         }
         loop {
             self.outputs.poll();

@@ -262,6 +262,18 @@ impl OutputProducer {
         }
     }
 
+    /// Waits until each record accepted so far is acknowledged or given up, as all are once the producer has failed for good;
+    /// false where some are neither at the deadline.
+    pub(super) fn settle_until(&self, deadline: Instant) -> bool {
+        loop {
+            let settled = ffi::flush_step(&self.client, FLUSH_STEP_MS) || self.client.client().fatal_error().is_some();
+            self.poll();
+            if settled || Instant::now() >= deadline {
+                return settled;
+            }
+        }
+    }
+
     fn refusal(&self, topic: &TopicHandle, partition: i32, row: RowRef<'_>, code: Code) -> ProduceError {
         let bytes = row.key.map_or(0, <[u8]>::len) + row.value.map_or(0, <[u8]>::len);
         match code {
