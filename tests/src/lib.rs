@@ -7,7 +7,7 @@
 //! - [`s3`] is a server for checkpoints of which other machines know; [`http_proxy`] harms what a job asks it.
 //! - [`records`] makes seeded input and compares output; [`model`] computes what is expected, naively and apart from
 //!   the host and the guests.
-//! - [`wait`] waits for conditions.
+//! - [`wait`] waits for conditions; [`port`] finds a free one.
 //!
 //! What a test needs and is not there, a tool or a binary or a component, fails the test: nothing is skipped. Depends
 //! on no part of the host.
@@ -28,6 +28,7 @@ pub mod guests;
 pub mod http_proxy;
 pub mod job;
 pub mod model;
+pub mod port;
 pub mod proxy;
 pub mod records;
 pub mod s3;

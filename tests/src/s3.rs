@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::http_proxy::HttpProxy;
+use crate::port;
 use crate::wait;
 use crate::weir::{Folder, cache};
 
@@ -37,8 +38,7 @@ impl S3 {
     pub fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("weir-s3-").tempdir().expect("a temporary folder");
         fs::create_dir_all(folder.path().join("buckets").join(BUCKET)).expect("the bucket's folder");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
-        let s3 = Self { folder, port, server: RefCell::new(None) };
+        let s3 = Self { folder, port: port::free(), server: RefCell::new(None) };
         s3.resume();
         s3
     }

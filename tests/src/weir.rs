@@ -320,6 +320,13 @@ impl Run {
         wait::for_some(time, || self.child.try_wait().expect("the state of a child"))
     }
 
+    /// The epoch that it went on from, once it says so.
+    pub fn resumed(&self) -> Option<u64> {
+        let stderr = self.stderr();
+        let number = stderr.lines().find(|line| line.contains("resuming"))?.split("epoch=").nth(1)?;
+        number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    }
+
     /// Fails the test when it has ended by itself, with what it wrote to stderr.
     #[track_caller]
     pub fn assert_running(&mut self) {

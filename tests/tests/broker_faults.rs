@@ -17,7 +17,7 @@ const KEYS: u64 = 500;
 const PER_SECOND: u64 = 3_000;
 /// Longer than a commit is waited for, and a restart takes.
 const LATE: Duration = Duration::from_secs(6);
-/// The same for a takeover: longer than the start with its repetition, and all that there is to read.
+/// Longer than a start with a takeover that is repeated, and all that there is to read; and than outputs take to fill memory.
 const VERY_LATE: Duration = Duration::from_secs(15);
 
 /// A job whose commits are waited for for one second.
@@ -207,14 +207,6 @@ fn newest_put(counting: &Counting<'_>, folder: &Folder) -> u64 {
     names.filter_map(|name| name.strip_suffix(".ckpt")?.split('-').next()?.parse().ok()).max().unwrap_or(0)
 }
 
-/// The epoch that a start went on from.
-fn resumed(run: &Run) -> u64 {
-    let stderr = run.stderr();
-    let line = stderr.lines().find(|line| line.contains("resuming")).unwrap_or_else(|| panic!("it did not resume: {stderr}"));
-    let number = line.split("epoch=").nth(1).unwrap();
-    number.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
-}
-
 #[test]
 fn rule_9_a_job_killed_before_it_knew_the_outcome_of_its_commit_finds_it_out_and_costs_no_count() {
     let (broker, proxy) = Broker::proxied();
@@ -231,9 +223,10 @@ fn rule_9_a_job_killed_before_it_knew_the_outcome_of_its_commit_finds_it_out_and
         let put = newest_put(&counting, &folder);
         run = folder.start(&counting.job, &[]);
         goes_on(&counting, &mut run);
+        let resumed = run.resumed().unwrap();
         match way {
-            Way::Request => assert!(resumed(&run) < put, "epoch {put} was never committed: {}", run.stderr()),
-            Way::Answer => assert_eq!(resumed(&run), put, "epoch {put} was committed: {}", run.stderr()),
+            Way::Request => assert!(resumed < put, "epoch {put} was never committed: {}", run.stderr()),
+            Way::Answer => assert_eq!(resumed, put, "epoch {put} was committed: {}", run.stderr()),
         }
     }
     counting.end_exactly(run, load.stop(), KEYS, DEADLINE);
@@ -269,14 +262,17 @@ fn rule_8_outputs_behind_a_slow_flush_are_held_back_within_the_budget_and_then_t
     const FAST: u64 = 50_000;
     const MEMORY: u64 = 128 << 20;
     let (broker, proxy) = Broker::proxied();
-    let mut counting = Counting::new("slow-flush", &broker);
+    let (input, counts) = (broker.topic("slow-flush-in", 2), broker.topic("slow-flush-out", 2));
+    // A request that is late is not sent again.
+    let patient = json!({ "properties": { "socket.timeout.ms": "60000" } });
+    let mut counting = Counting::over("slow-flush", &broker, &input, &broker, &counts, patient);
     counting.job = counting.job.runtime(json!({ "memory": "128MiB", "workers": 2, "metricsPort": 0 }));
     let folder = Folder::new();
     let load = broker.load(counting.input(), KEYS, FAST);
     let mut run = folder.start(&counting.job, &[]);
     goes_on(&counting, &mut run);
     let taken = || run.sample(r#"weir_source_records_total{source="in"}"#) as u64;
-    proxy.harm(Api::Produce, Way::Request, Effect::Delay(DEADLINE / 2), 1);
+    proxy.harm(Api::Produce, Way::Request, Effect::Delay(VERY_LATE), 1);
     wait::until("outputs wait", DEADLINE, || proxy.hits() > 0);
     let (begin, mut before, mut times, mut memory) = (taken(), 0, 0, 0);
     wait::until("the source is held up", DEADLINE, || {

@@ -212,12 +212,13 @@ fn rule_9_what_a_process_that_was_taken_over_has_sent_to_its_store_harms_nothing
         let sent = proxy.harm(method, path, Effect::Hold, 1);
         wait::until(&format!("{method} {path}"), DEADLINE, || sent.hits() == 1);
         zombie.freeze();
-        let stopped_at = counting.epoch();
         let there = s3.folder();
         let mut successor = there.start(&counting.job, METRICS);
+        // What is committed can be looked at from then on: offsets that were on their way are not any more.
+        let resumed = wait::for_some(DEADLINE, || successor.resumed()).expect("an epoch that the successor goes on from");
         wait::until("five epochs of the successor", DEADLINE, || {
             successor.assert_running();
-            counting.epoch() > stopped_at + 5
+            counting.epoch() > resumed + 5
         });
         sent.release();
         wait::until(&format!("{method} {path} arrives"), DEADLINE, || sent.answered() == 1);

@@ -98,7 +98,8 @@ fn a_whole_savepoint_mends_a_store_in_which_its_objects_are_damaged() {
 fn a_run_that_began_from_a_savepoint_goes_on_by_the_same_command_when_the_savepoint_is_gone() {
     let job = Killed::new("gone-savepoint");
     let mut run = job.folder.start(&job.counting.job, &job.as_begun());
-    wait::until("a run from the savepoint", DEADLINE, || run.stderr().contains("a new run begins"));
+    // Its marker, which says with which savepoint it began, is put before that.
+    wait::until("a run from the savepoint", DEADLINE, || run.stderr().contains("state restored"));
     job.counting.await_end(&mut run, DEADLINE);
     run.kill_9();
     fs::remove_dir_all(&job.savepoint).unwrap();

@@ -227,9 +227,10 @@ fn a_job_that_waits_to_begin_again_hears_weir_stop_and_takes_no_savepoint() {
     broker().produce(&input, &[Record::keyed("key", "strike")]);
     let folder = Folder::new();
     let mut run = folder.start(&job, &[]);
+    // The pause behind the last is long enough for both commands.
     wait::until("several failed attempts", DEADLINE, || {
         run.assert_running();
-        run.stderr().matches("attempt failed; restarting").count() > 4
+        run.stderr().matches("attempt failed; restarting").count() > 5
     });
     let refused = folder.command(&["savepoint", "job.yaml", "savepoint"]).expect(code::WORLD);
     refused.expect_named(&["waits to begin again", "Ask again"]);

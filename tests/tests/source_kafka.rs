@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use weir_tests::broker::{Broker, broker};
 use weir_tests::job::Job;
+use weir_tests::port;
 use weir_tests::records::Record;
 use weir_tests::wait;
 use weir_tests::weir::{Folder, Run, code};
@@ -182,8 +182,8 @@ fn secured(folder: &Path) -> (Broker, String) {
         tool(&[&made[..], &["-ext", "san=ip:127.0.0.1"], &store].concat());
         tool(&[&["-exportcert", "-rfc", "-file", certificate], &store[..]].concat());
     }
-    // The other listeners have ports of kafka.sh's choice; this one's is free now.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // The other listeners have ports of kafka.sh's choice.
+    let port = port::free();
     let store = folder.join("broker.p12");
     let jaas = "org.apache.kafka.common.security.plain.PlainLoginModule required user_alice=\"wonder-land\";";
     let broker = Broker::with_listener(

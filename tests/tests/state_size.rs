@@ -17,6 +17,8 @@ use weir_tests::weir::{Folder, Run, code};
 
 const KEYS: u64 = 1_000_000;
 const DEADLINE: Duration = Duration::from_secs(120);
+/// Some thousand epochs, each with two files and a transaction, on a slow disk.
+const EPOCHS_DEADLINE: Duration = Duration::from_secs(600);
 
 /// Files of a checkpoint store by name, with their sizes in bytes.
 type Files = BTreeMap<String, u64>;
@@ -104,7 +106,7 @@ impl Loaded {
         let begin = newest_epoch(&files(&self.store));
         let load = broker().load(&self.input, KEYS, 8_000);
         let mut looks = vec![];
-        wait::until(&format!("{epochs} epochs"), DEADLINE, || {
+        wait::until(&format!("{epochs} epochs"), EPOCHS_DEADLINE, || {
             run.assert_running();
             let now = files(&self.store);
             looks.push(Look { epoch: newest_epoch(&now) - begin, files: now.len(), bytes: now.values().sum() });

@@ -14,7 +14,6 @@ pub use read::Received;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::OnceLock;
@@ -27,6 +26,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::{Value, json};
 
+use crate::port;
 use crate::proxy::Proxy;
 use crate::wait;
 
@@ -102,8 +102,7 @@ impl Broker {
     /// # Panics
     /// When it does not start, with what kafka.sh said.
     pub fn proxied() -> (Self, Proxy) {
-        // Free a moment ago; a broker that does not get it says so.
-        let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr()).expect("a free port").port();
+        let free = port::free();
         let proxy = Proxy::start(free);
         let address = format!("127.0.0.1:{}", proxy.port());
         let mut broker = Self::with(&format!("PROXIED_PLAINTEXT://127.0.0.1:{free}@{address}"), "");
