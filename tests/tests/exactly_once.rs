@@ -182,7 +182,7 @@ fn rule_9_a_process_that_cannot_tell_who_committed_last_takes_nothing_over() {
     counting.end_exactly(successor, load.stop(), KEYS, DEADLINE);
 }
 
-/// Told to abort, librdkafka would ask for another epoch first, which fences the successor.
+/// Told to abort, librdkafka would ask for another epoch, and fence the successor by that.
 #[test]
 fn rule_9_a_process_whose_outputs_are_too_old_to_be_announced_leaves_its_successor_alone() {
     let (broker, proxy) = Broker::proxied();

@@ -134,12 +134,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
     }
     threads.stop(&commands);
     past.ended(coordinator.end());
-    let Err(error) = outcome else { return Ok(()) };
-    let error = Error::from(error);
-    if error.is_absent_object() {
-        world::check_owner(prepared, past)?;
-    }
-    Err(error)
+    Ok(outcome?)
 }
 
 fn share(prepared: &Prepared, control: &Arc<Control>, world: &World, budget: &Budget, workers: usize) -> Arc<Shared> {

@@ -328,6 +328,7 @@ fn attempts(prepared: &Prepared, waiting: &mut Waiting<'_>, dir: &Path) -> Resul
         let error = match outcome {
             Ok(()) => return Ok(summary(prepared)),
             Err(error) if error.is_closed_stdout() => return Ok(summary(prepared)),
+            Err(error) if error.is_absent_object() => world::check_owner(prepared, &past).err().unwrap_or(error),
             Err(error) => error,
         };
         prepared.metrics.error(error.kind());

@@ -16,6 +16,8 @@ const METADATA_MAX: usize = 4096;
 const SEND_OFFSETS: &str = "send_offsets";
 /// Longest single wait in librdkafka: commit and abort wait for delivery reports that only polling in between settles.
 const STEP: Duration = Duration::from_millis(100);
+/// How long an abort waits for records that are under way.
+const SETTLE: Duration = Duration::from_millis(500);
 /// How long a request of a transaction waits for its answer before the connection counts as lost.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -279,12 +281,14 @@ impl CommitProducer {
             return Ok(());
         }
         // librdkafka (2.12) forgets a partition that is just being added to the transaction when it aborts, and then leaves the
-        // transaction open without a word: first all records are settled. With some that grew too old, it ends an abort by asking
-        // the coordinator for its next epoch, and where nothing of the transaction was announced yet, it asks for nothing else.
-        // While a transaction is open, the coordinator (Kafka 4.2) does not look at the epoch it is asked from: whoever took the
-        // id over meanwhile would be fenced.
-        let settled = self.outputs.settle_until(deadline);
-        if !settled || self.outputs.client().context().has_given_up_old_ones() {
+        // transaction open without a word: first all records are settled. Behind one that was refused some may not settle, but
+        // then its partition was added. With records that grew too old, an abort ends by asking the coordinator for its next
+        // epoch, and where nothing of the transaction was announced yet, it asks for nothing else. While a transaction is open,
+        // the coordinator (Kafka 4.2) does not look at the epoch it is asked from: whoever took the id over meanwhile would be
+        // fenced.
+        let settled = self.outputs.settle_until(deadline.min(Instant::now() + SETTLE));
+        let context = self.outputs.client().context();
+        if context.has_given_up_old_ones() || (!settled && !context.has_refused_one()) {
             self.state = State::Broken;
             let waiting = || format!("{} records wait for their acknowledgement", self.outputs.queue_len());
             return Err(CommitError::LeftOpen { reason: self.outputs.check().err().map_or_else(waiting, |error| error.to_string()) });

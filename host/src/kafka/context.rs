@@ -82,6 +82,11 @@ impl Context {
         lock(&self.undelivered).too_old
     }
 
+    /// Whether the first record that was given up is one that the broker will never take.
+    pub(super) fn has_refused_one(&self) -> bool {
+        matches!(lock(&self.undelivered).first, Some(Error::Delivery { transient: false, .. }))
+    }
+
     /// Forgets them: their transaction was aborted.
     pub(super) fn forget_undelivered(&self) {
         *lock(&self.undelivered) = Undelivered::default();
