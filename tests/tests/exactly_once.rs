@@ -338,7 +338,7 @@ fn guests_that_are_slow_together_for_longer_than_a_transaction_may_be_open_end_t
             .sink("out", &[&format!("hostile-{}", LINKS - 1)], broker().sink(&output))
             .runtime(json!({ "giveUpAfter": "10s", "workers": 1, "batchRecords": 1 }))
     };
-    let sent = records(iter::repeat_n("fine", 10).chain(["strike"]).chain(iter::repeat_n("fine", 100)));
+    let sent = records(iter::repeat_n("fine", 100).chain(["strike"]).chain(iter::repeat_n("fine", 100)));
     broker().produce(&input, &sent);
     let folder = Folder::new();
     folder
