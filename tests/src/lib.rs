@@ -7,7 +7,7 @@
 //! - [`s3`] is a server for checkpoints of which other machines know; [`http_proxy`] harms what a job asks it.
 //! - [`records`] makes seeded input and compares output; [`model`] computes what is expected, naively and apart from
 //!   the host and the guests.
-//! - [`wait`] waits for conditions; [`port`] finds a free one.
+//! - [`wait`] waits for conditions; [`port`] finds a port for a server.
 //!
 //! What a test needs and is not there, a tool or a binary or a component, fails the test: nothing is skipped. Depends
 //! on no part of the host.

@@ -8,7 +8,7 @@ use std::iter;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use weir_tests::broker::{Broker, broker};
+use weir_tests::broker::{Broker, Load, broker};
 use weir_tests::counting::Counting;
 use weir_tests::job::{Job, operator};
 use weir_tests::proxy::{Api, Effect, Proxy, Way};
@@ -43,6 +43,15 @@ enum Ended {
     BySuccessor,
     /// The broker has ended it before, because it was open for too long.
     ByBroker,
+}
+
+/// A job that commits what a load brings.
+fn under_load(counting: &Counting<'_>) -> (Load, Folder, Run) {
+    let folder = Folder::new();
+    let load = counting.broker().load(counting.input(), KEYS, PER_SECOND);
+    let mut run = folder.start(&counting.job, &[]);
+    counting.await_committed(&mut run, PER_SECOND, DEADLINE);
+    (load, folder, run)
 }
 
 /// Stops a process within its transaction, with outputs in it that nobody has acknowledged: requests that bring them, or only
@@ -122,10 +131,7 @@ fn rule_9_a_process_stopped_in_its_transaction_and_taken_over_leaves_a_store_in_
 fn a_process_that_stood_still_for_longer_than_its_transaction_may_goes_on_exactly() {
     let (broker, proxy) = Broker::proxied();
     let counting = counting("stood-still", &broker);
-    let folder = Folder::new();
-    let load = broker.load(counting.input(), KEYS, PER_SECOND);
-    let mut run = folder.start(&counting.job, &[]);
-    counting.await_committed(&mut run, PER_SECOND, DEADLINE);
+    let (load, _folder, mut run) = under_load(&counting);
     stop_in_transaction((&proxy, Way::Answer), &mut run);
     wait::until("the broker has ended the transaction", DEADLINE, || broker.is_transaction_over(&counting.job.group()));
     run.thaw();
@@ -160,10 +166,7 @@ fn rule_9_an_idle_process_that_was_taken_over_ends_as_fenced_also_before_its_suc
 fn rule_9_a_process_that_cannot_tell_who_committed_last_takes_nothing_over() {
     let (broker, proxy) = Broker::proxied();
     let counting = counting("unsure-zombie", &broker);
-    let load = broker.load(counting.input(), KEYS, PER_SECOND);
-    let here = Folder::new();
-    let mut zombie = here.start(&counting.job, &[]);
-    counting.await_committed(&mut zombie, PER_SECOND, DEADLINE);
+    let (load, here, mut zombie) = under_load(&counting);
     // Within its transaction: in one that begins once it goes on, it is fenced without having to ask.
     stop_in_transaction((&proxy, Way::Answer), &mut zombie);
     let stopped_at = counting.epoch();
@@ -187,10 +190,7 @@ fn rule_9_a_process_that_cannot_tell_who_committed_last_takes_nothing_over() {
 fn rule_9_a_process_whose_outputs_are_too_old_to_be_announced_leaves_its_successor_alone() {
     let (broker, proxy) = Broker::proxied();
     let counting = counting("unannounced", &broker);
-    let load = broker.load(counting.input(), KEYS, PER_SECOND);
-    let here = Folder::new();
-    let mut zombie = here.start(&counting.job, &[]);
-    counting.await_committed(&mut zombie, PER_SECOND, DEADLINE);
+    let (load, here, mut zombie) = under_load(&counting);
     proxy.harm(Api::Commit, Way::Answer, Effect::LastOfAll, 1);
     wait::until("requests behind the last answer", DEADLINE, || {
         zombie.assert_running();
