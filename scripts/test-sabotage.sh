@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Breaks one rule of exactly-once after the other in a scratch copy, and demands that kill runs or tests notice: 26
-# minutes. From a clean tree and without arguments it writes sabotage-results.json. Arguments: names of patches of
+# Breaks one rule of exactly-once after the other in a scratch copy, and demands that kill runs or tests notice: 26 to
+# 35 minutes. From a clean tree and without arguments it writes sabotage-results.json. Arguments: names of patches of
 # tests/sabotage.
 set -euo pipefail
 
