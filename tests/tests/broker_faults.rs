@@ -271,7 +271,7 @@ fn rule_8_outputs_behind_a_slow_flush_are_held_back_within_the_budget_and_then_t
     let mut run = folder.start(&counting.job, &[]);
     goes_on(&counting, &mut run);
     let taken = || run.sample(r#"weir_source_records_total{source="in"}"#) as u64;
-    // Else so much is on its way to the broker already that the source is held up before a flush begins.
+    // Else so much may be on its way to the broker already that the source is held up before a flush begins.
     wait::until("a job that has caught up", DEADLINE, || taken() + FAST / 20 > load.delivered());
     proxy.harm(Api::Produce, Way::Request, Effect::Delay(VERY_LATE), 1);
     wait::until("outputs wait", DEADLINE, || proxy.hits() > 0);
