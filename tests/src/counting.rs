@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Load};
 use crate::faults::oracle::{Findings, Sequences};
 use crate::job::{Job, operator};
 use crate::wait;
-use crate::weir::{Outcome, Run, code};
+use crate::weir::{Folder, Outcome, Run, code};
 
 /// From a topic of one broker to a topic of the same or another one.
 #[derive(Debug)]
@@ -87,6 +87,15 @@ impl<'a> Counting<'a> {
             run.assert_running();
             self.from.is_at_end(&self.job.group(), &self.input)
         });
+    }
+
+    /// A load of so many records a second over `keys` keys, and the job in this folder, which has committed a second of it.
+    #[track_caller]
+    pub fn under_load(&self, folder: &Folder, keys: u64, per_second: u64, deadline: Duration) -> (Load, Run) {
+        let load = self.from.load(&self.input, keys, per_second);
+        let mut run = folder.start(&self.job, &[]);
+        self.await_committed(&mut run, per_second, deadline);
+        (load, run)
     }
 
     /// Lets the job come to the end of its input and ends it: each of the `sent` records has counted once.

@@ -28,13 +28,12 @@ fn outlives(what: &str, victims: [fn(&Counting<'_>) -> i32; 2]) {
     let cluster = cluster();
     let mut counting = Counting::new(&cluster.job_name(what), &cluster);
     counting.job = counting.job.checkpoint(json!({ "transactionTimeout": "20s" }));
-    let (folder, load) = (Folder::new(), cluster.load(counting.input(), KEYS, PER_SECOND));
-    let mut run = folder.start(&counting.job, &[]);
+    let folder = Folder::new();
+    let (load, mut run) = counting.under_load(&folder, KEYS, PER_SECOND, DEADLINE);
     let mut goes_on = || {
         let before = counting.committed();
         counting.await_committed(&mut run, before + PER_SECOND, DEADLINE);
     };
-    goes_on();
     for victim in victims {
         let victim = victim(&counting);
         cluster.kill_node(victim);

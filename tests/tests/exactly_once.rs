@@ -8,7 +8,7 @@ use std::iter;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use weir_tests::broker::{Broker, Load, broker};
+use weir_tests::broker::{Broker, broker};
 use weir_tests::counting::Counting;
 use weir_tests::job::{Job, operator};
 use weir_tests::proxy::{Api, Effect, Proxy, Way};
@@ -45,15 +45,6 @@ enum Ended {
     ByBroker,
 }
 
-/// A job that commits what a load brings.
-fn under_load(counting: &Counting<'_>) -> (Load, Folder, Run) {
-    let folder = Folder::new();
-    let load = counting.broker().load(counting.input(), KEYS, PER_SECOND);
-    let mut run = folder.start(&counting.job, &[]);
-    counting.await_committed(&mut run, PER_SECOND, DEADLINE);
-    (load, folder, run)
-}
-
 /// Stops a process within its transaction, with outputs in it that nobody has acknowledged: requests that bring them, or only
 /// the answers, are lost. Once it goes on, it sends them again.
 fn stop_in_transaction((proxy, lost): (&Proxy, Way), run: &mut Run) {
@@ -75,9 +66,7 @@ fn is_open(counting: &Counting<'_>) -> bool {
 /// on. `elsewhere` makes the folder of a machine that has nothing of the job's but the checkpoints.
 fn take_over(counting: &Counting<'_>, (proxy, lost): (&Proxy, Way), ended: Ended, here: &Folder, elsewhere: &dyn Fn() -> Folder) {
     let (broker, job) = (counting.broker(), &counting.job);
-    let load = broker.load(counting.input(), KEYS, PER_SECOND);
-    let mut zombie = here.start(job, &[]);
-    counting.await_committed(&mut zombie, PER_SECOND, DEADLINE);
+    let (load, mut zombie) = counting.under_load(here, KEYS, PER_SECOND, DEADLINE);
     stop_in_transaction((proxy, lost), &mut zombie);
     assert!(is_open(counting), "no transaction is open");
     if ended == Ended::ByBroker {
@@ -131,7 +120,8 @@ fn rule_9_a_process_stopped_in_its_transaction_and_taken_over_leaves_a_store_in_
 fn a_process_that_stood_still_for_longer_than_its_transaction_may_goes_on_exactly() {
     let (broker, proxy) = Broker::proxied();
     let counting = counting("stood-still", &broker);
-    let (load, _folder, mut run) = under_load(&counting);
+    let folder = Folder::new();
+    let (load, mut run) = counting.under_load(&folder, KEYS, PER_SECOND, DEADLINE);
     stop_in_transaction((&proxy, Way::Answer), &mut run);
     wait::until("the broker has ended the transaction", DEADLINE, || broker.is_transaction_over(&counting.job.group()));
     run.thaw();
@@ -166,7 +156,8 @@ fn rule_9_an_idle_process_that_was_taken_over_ends_as_fenced_also_before_its_suc
 fn rule_9_a_process_that_cannot_tell_who_committed_last_takes_nothing_over() {
     let (broker, proxy) = Broker::proxied();
     let counting = counting("unsure-zombie", &broker);
-    let (load, here, mut zombie) = under_load(&counting);
+    let here = Folder::new();
+    let (load, mut zombie) = counting.under_load(&here, KEYS, PER_SECOND, DEADLINE);
     // Within its transaction: in one that begins once it goes on, it is fenced without having to ask.
     stop_in_transaction((&proxy, Way::Answer), &mut zombie);
     let stopped_at = counting.epoch();
@@ -190,7 +181,8 @@ fn rule_9_a_process_that_cannot_tell_who_committed_last_takes_nothing_over() {
 fn rule_9_a_process_whose_outputs_are_too_old_to_be_announced_leaves_its_successor_alone() {
     let (broker, proxy) = Broker::proxied();
     let counting = counting("unannounced", &broker);
-    let (load, here, mut zombie) = under_load(&counting);
+    let here = Folder::new();
+    let (load, mut zombie) = counting.under_load(&here, KEYS, PER_SECOND, DEADLINE);
     proxy.harm(Api::Commit, Way::Answer, Effect::LastOfAll, 1);
     wait::until("requests behind the last answer", DEADLINE, || {
         zombie.assert_running();
@@ -293,6 +285,11 @@ fn records(values: impl IntoIterator<Item = &'static str>) -> Vec<Record> {
     values.into_iter().zip(0..).map(|(value, number)| Record::keyed(format!("key-{number}"), value)).collect()
 }
 
+/// The guest does what its configuration says in the middle of them.
+fn struck_records() -> Vec<Record> {
+    records(iter::repeat_n("fine", 100).chain(["strike"]).chain(iter::repeat_n("fine", 100)))
+}
+
 #[test]
 fn a_guest_that_is_slow_for_longer_in_all_than_a_transaction_may_be_open_costs_no_record() {
     let (input, output) = (broker().topic("slow-in", 1), broker().topic("slow-out", 1));
@@ -308,7 +305,7 @@ fn a_guest_that_is_slow_for_longer_in_all_than_a_transaction_may_be_open_costs_n
 fn a_call_that_would_outlast_its_transaction_ends_the_job_by_name_and_what_was_committed_is_exact() {
     let (input, output) = (broker().topic("endless-in", 1), broker().topic("endless-out", 1));
     let (folder, job) = (Folder::new(), struck("endless", [&input, &output], "loop"));
-    let sent = records(iter::repeat_n("fine", 100).chain(["strike"]).chain(iter::repeat_n("fine", 100)));
+    let sent = struck_records();
     broker().produce(&input, &sent);
     folder.run(&job, &[], DEADLINE).expect(code::WORLD).expect_named(&["runtime.giveUpAfter", "operator hostile", "deadline of 3s"]);
     assert!(!broker().open_transactions().contains(&job.group()), "the transaction is still open");
@@ -338,7 +335,7 @@ fn guests_that_are_slow_together_for_longer_than_a_transaction_may_be_open_end_t
             .sink("out", &[&format!("hostile-{}", LINKS - 1)], broker().sink(&output))
             .runtime(json!({ "giveUpAfter": "10s", "workers": 1, "batchRecords": 1 }))
     };
-    let sent = records(iter::repeat_n("fine", 100).chain(["strike"]).chain(iter::repeat_n("fine", 100)));
+    let sent = struck_records();
     broker().produce(&input, &sent);
     let folder = Folder::new();
     folder

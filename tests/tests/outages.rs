@@ -45,12 +45,11 @@ fn outlives(run: &mut Run, time: Duration) -> u64 {
 #[track_caller]
 fn counts_exactly(counting: &Counting<'_>, times: usize, fail: impl Fn(&mut Run), patience: Duration) {
     let folder = Folder::new();
-    let load = counting.broker().load(counting.input(), KEYS, PER_SECOND);
-    let mut run = folder.start(&counting.job, &[]);
+    let (load, mut run) = counting.under_load(&folder, KEYS, PER_SECOND, patience);
     for _ in 0..times {
+        fail(&mut run);
         let before = counting.committed();
         counting.await_committed(&mut run, before + PER_SECOND, patience);
-        fail(&mut run);
     }
     counting.end_exactly(run, load.stop(), KEYS, patience);
 }
@@ -110,9 +109,7 @@ fn a_sink_that_stands_still_for_two_minutes_holds_the_source_up_in_flat_memory_a
     let at_least_once = json!({ "delivery": "at-least-once" });
     let counting = Counting::over("stalled-sink", &from, &input, &to, &counts, at_least_once);
     let folder = Folder::new();
-    let load = from.load(&input, KEYS, PER_SECOND);
-    let mut run = folder.start(&counting.job, &[]);
-    counting.await_committed(&mut run, PER_SECOND, DEADLINE);
+    let (load, mut run) = counting.under_load(&folder, KEYS, PER_SECOND, DEADLINE);
     to.freeze();
     let in_the_first_minute = outlives(&mut run, Duration::from_secs(60));
     let in_the_second = outlives(&mut run, Duration::from_secs(60));
@@ -294,15 +291,12 @@ fn a_full_disk_under_rocksdb_ends_the_job_by_name_and_with_space_it_goes_on_exac
 /// `READ_ONLY` is what both have to say beside the folder.
 fn becomes_read_only(name: &str, folder_of: &str, under_the_running_job: bool) {
     const READ_ONLY: &str = "Read-only file system";
-    let broker = broker();
-    let counting = Counting::new(name, broker);
+    let counting = Counting::new(name, broker());
     let folder = Folder::new();
     let place = counting.job.state_folder().join(folder_of);
     let named = place.to_str().unwrap().trim_end_matches('/');
     let disk = SmallDisk::mount(folder.path(&place), "1g");
-    let load = broker.load(counting.input(), KEYS, PER_SECOND);
-    let mut run = folder.start(&counting.job, &[]);
-    counting.await_committed(&mut run, PER_SECOND, DEADLINE);
+    let (load, run) = counting.under_load(&folder, KEYS, PER_SECOND, DEADLINE);
     if under_the_running_job {
         disk.make_read_only();
         run.wait(DEADLINE).expect(code::WORLD).expect_named(&[named, READ_ONLY]);

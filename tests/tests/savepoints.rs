@@ -108,9 +108,8 @@ fn state_that_nothing_claims_and_what_is_no_savepoint_are_refused_by_name() {
 #[test]
 fn rule_11_a_job_whose_offsets_are_lost_goes_on_from_its_last_checkpoint() {
     let counting = Counting::new("forgotten", broker());
-    let (folder, load) = (Folder::new(), broker().load(counting.input(), KEYS, PER_SECOND));
-    let mut run = folder.start(&counting.job, &[]);
-    counting.await_committed(&mut run, PER_SECOND, DEADLINE);
+    let folder = Folder::new();
+    let (load, run) = counting.under_load(&folder, KEYS, PER_SECOND, DEADLINE);
     folder.command(&["stop", "job.yaml"]).expect(code::OK);
     run.wait(DEADLINE).expect(code::OK);
     broker().delete_group(&counting.job.group());

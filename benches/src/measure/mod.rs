@@ -113,7 +113,7 @@ impl Measure {
         }
     }
 
-    /// Rounds in a run, which takes about 50 minutes: more where they are uneven, fewer where one takes minutes.
+    /// Rounds in a run, which takes 50 to 86 minutes: more where they are uneven, fewer where one takes minutes.
     pub const fn rounds(self) -> usize {
         match self {
             Self::Passthrough | Self::ExactlyOncePassthrough | Self::ExactlyOnceWords | Self::Latency | Self::Start => 5,
