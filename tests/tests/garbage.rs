@@ -1,5 +1,5 @@
-//! What a process deletes of a checkpoint store once it has begun (rule 21): objects over an hour old by the store's clock that
-//! the manifest of its last commit does not name, and nothing else.
+//! What a process deletes of a checkpoint store once it has begun (rule 21): objects of other processes that the manifest of its
+//! first commit does not name, and nothing else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -20,7 +20,6 @@ const KEYS: u64 = 1_000;
 const ROUNDS: u64 = 3;
 const EPOCH: Duration = Duration::from_secs(3);
 const TWO_HOURS: Duration = Duration::from_secs(120 * 60);
-const NEARLY_AN_HOUR: Duration = Duration::from_secs(58 * 60);
 
 /// A job that has ended, and its store.
 struct Ended {
@@ -79,7 +78,7 @@ impl Ended {
 
     /// Leaves orphans beside what is committed, starts the job, and lets it go on from what is left. `kinds` are further
     /// orphans that such a store can have.
-    fn a_commit_deletes_what_is_old_and_not_named(&self, kinds: &[&str], not_objects: &[&str]) {
+    fn a_commit_deletes_what_others_left_and_it_does_not_name(&self, kinds: &[&str], not_objects: &[&str]) {
         let named = self.named();
         assert!(named.len() > 1, "{named:?}");
         let from = named.first().unwrap();
@@ -87,25 +86,25 @@ impl Ended {
             let kinds = ["000000000002-{}-7.ckpt", "000000000999-{}-7.ckpt", "merge-1-2-{}-8.ckpt", "probe-{}-9.ckpt"].iter().chain(kinds);
             kinds.map(|kind| self.leave(from, &kind.replace("{}", of))).collect::<BTreeSet<_>>()
         };
-        let (old, nearly) = (orphans("old"), orphans("nearly"));
-        orphans("young");
+        // Age tells nothing.
+        let (old, young) = (orphans("old"), orphans("young"));
         let others: BTreeSet<_> = not_objects.iter().map(|name| self.leave(from, name)).chain(["run.json".to_owned()]).collect();
         named.iter().chain(&old).chain(&others).for_each(|name| self.put_back(name, TWO_HOURS));
-        nearly.iter().for_each(|name| self.put_back(name, NEARLY_AN_HOUR));
+        let orphans: BTreeSet<_> = old.union(&young).cloned().collect();
         let before = self.names();
 
         // In epochs so long that there are few by the time when all is looked at.
         let last = self.own();
         let patient = self.counting.job.clone().interval(EPOCH);
         let mut run = self.folder.start(&patient, &[]);
-        wait::until("old orphans are gone", DEADLINE, || {
+        wait::until("the orphans are gone", DEADLINE, || {
             run.assert_running();
-            self.names().is_disjoint(&old)
+            self.names().is_disjoint(&orphans)
         });
         let mut gone: BTreeSet<_> = before.difference(&self.names()).cloned().collect();
         // Which the commit before needed, and this one does not if nothing but the manifest is in it.
         gone.remove(&last);
-        assert_eq!(gone, old, "{}", run.stderr());
+        assert_eq!(gone, orphans, "{}", run.stderr());
         // In order: copies of what is gone from a remote store go behind it.
         run.terminate();
         run.wait(DEADLINE).expect(code::OK);
@@ -121,16 +120,19 @@ fn names(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn rule_21_old_objects_that_no_manifest_names_are_deleted_from_a_folder_and_nothing_else() {
+fn rule_21_objects_of_other_processes_that_no_manifest_names_are_deleted_from_a_folder_and_nothing_else() {
     let (counting, folder) = (Counting::new("garbage", broker()), Folder::new());
     let store = folder.path(counting.job.state_folder()).join("checkpoints");
     let ended = Ended::new(counting, folder, store);
     // What a put leaves that a crash cuts off; and what is none of the store's names.
-    ended.a_commit_deletes_what_is_old_and_not_named(&[".000000000003-{}-7.ckpt.77-0.tmp"], &["notes.txt", "notes.ckpt", ".notes.tmp"]);
+    ended.a_commit_deletes_what_others_left_and_it_does_not_name(
+        &[".000000000003-{}-7.ckpt.77-0.tmp"],
+        &["notes.txt", "notes.ckpt", ".notes.tmp"],
+    );
 }
 
 #[test]
-fn rule_21_old_objects_that_no_manifest_names_are_deleted_from_s3_and_so_are_their_copies_here() {
+fn rule_21_objects_of_other_processes_that_no_manifest_names_are_deleted_from_s3_and_so_are_their_copies_here() {
     let s3 = S3::start();
     let mut counting = Counting::new("s3-garbage", broker());
     counting.job = counting.job.checkpoint(s3.store());
@@ -143,7 +145,7 @@ fn rule_21_old_objects_that_no_manifest_names_are_deleted_from_s3_and_so_are_the
     for name in ["000000000002-old-7.ckpt", "000000000002-gone-7.ckpt"] {
         fs::copy(copies.join(ended.named().first().unwrap()), copies.join(name)).unwrap();
     }
-    ended.a_commit_deletes_what_is_old_and_not_named(&[], &["notes.txt", "notes.ckpt"]);
+    ended.a_commit_deletes_what_others_left_and_it_does_not_name(&[], &["notes.txt", "notes.ckpt"]);
     assert!(names(&copies).is_subset(&ended.names()), "{:?} of {:?}", names(&copies), ended.names());
     assert!(ended.named().is_subset(&names(&copies)), "{:?} of {:?}", ended.named(), names(&copies));
 }

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::time::{Duration, SystemTime};
 
-use super::{FileRef, Listed, is_object_name};
+use super::{FileRef, Listed, is_of_another};
 
 /// Most files in a manifest (rule 19). A job whose merges lag so far behind must wait for them.
 pub const MAX_FILES: usize = 64;
@@ -126,21 +125,15 @@ pub fn adopt(files: &[FileRef], replaced: &[FileRef], merged: FileRef) -> Option
     Some(before.iter().cloned().chain(merged).chain(after.iter().cloned()).collect())
 }
 
-/// Names to delete: objects and leftovers of at least `min_age` that nothing refers to.
+/// Names to delete: objects and leftovers of other incarnations that nothing refers to.
 ///
-/// The caller lists *first* and fetches the committed manifests *then* (rule 21): in between, a young object may become
-/// referred to, an old one never. Files that are not the store's own are never named.
+/// The caller, `incarnation`, lists *first* and commits *then* (rule 21), and `referenced` is what that commit names. Whoever
+/// put something before the list has lost the job to the caller by the commit, so nothing of it will be referred to any more.
+/// Files that are not the store's own are never named.
 #[must_use]
-pub fn garbage(listed: &[Listed], referenced: &BTreeSet<String>, now: SystemTime, min_age: Duration) -> Vec<String> {
-    let old = |listed: &Listed| now.duration_since(listed.modified).is_ok_and(|age| age >= min_age);
-    let unused = listed.iter().filter(|listed| is_object_name(&listed.name) && !referenced.contains(&listed.name) && old(listed));
-    unused.map(|listed| listed.name.clone()).collect()
-}
-
-/// When the youngest of the store's own objects was put, by the store's clock.
-#[must_use]
-pub fn youngest(listed: &[Listed]) -> Option<SystemTime> {
-    listed.iter().filter(|listed| is_object_name(&listed.name)).map(|listed| listed.modified).max()
+pub fn garbage(listed: &[Listed], referenced: &BTreeSet<String>, incarnation: &str) -> Vec<String> {
+    let names = listed.iter().map(|listed| &listed.name);
+    names.filter(|name| is_of_another(name, incarnation) && !referenced.contains(*name)).cloned().collect()
 }
 
 #[cfg(test)]
@@ -148,6 +141,7 @@ pub fn youngest(listed: &[Listed]) -> Option<SystemTime> {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+    use std::time::SystemTime;
 
     const KIB: u64 = 1024;
     const MIB: u64 = 1024 * KIB;
@@ -227,24 +221,21 @@ mod tests {
     }
 
     #[test]
-    fn rule_21_garbage_is_old_ours_and_unreferenced() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let hour = Duration::from_secs(3600);
-        let listed = |name: &str, modified: SystemTime| Listed { name: name.into(), bytes: 1, modified };
+    fn rule_21_garbage_is_the_stores_another_incarnations_and_unreferenced() {
+        let listed = |name: &str| Listed { name: name.into(), bytes: 1, modified: SystemTime::UNIX_EPOCH };
         let all = [
-            listed("000000000001-a-1.ckpt", now - hour),
-            listed("000000000002-a-2.ckpt", now - hour),
-            listed("000000000003-a-3.ckpt", now - hour + Duration::from_millis(1)),
-            listed("merge-1-2-a-4.ckpt", now + hour),
-            listed(".merge-1-2-a-4.ckpt.9-0.tmp", now - hour * 2),
-            listed("run.json", now - hour * 2),
-            listed("committed", now - hour * 2),
+            "000000000001-a-1.ckpt",
+            "000000000002-a-2.ckpt",
+            "000000000003-b-1.ckpt",
+            ".000000000004-b-2.ckpt.9-1.tmp",
+            ".merge-1-2-a-4.ckpt.9-0.tmp",
+            "run.json",
+            "committed",
         ];
-        // What is none of the store's names does not tell the time.
-        let foreign = [listed("notes.txt", now + hour * 5), all[1].clone()];
-        assert_eq!((youngest(&all), youngest(&foreign), youngest(&foreign[..1])), (Some(now + hour), Some(now - hour), None));
         let referenced = BTreeSet::from(["000000000002-a-2.ckpt".to_owned()]);
-        assert_eq!(garbage(&all, &referenced, now, hour), ["000000000001-a-1.ckpt", ".merge-1-2-a-4.ckpt.9-0.tmp"]);
+        let garbage = |of: &str| garbage(&all.map(listed), &referenced, of);
+        assert_eq!(garbage("b"), [all[0], all[4]]);
+        assert_eq!(garbage("a"), [all[2], all[3]]);
     }
 
     /// A file of the simulation: which keys it holds, and whether live.

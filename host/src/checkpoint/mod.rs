@@ -39,12 +39,12 @@ pub use manifest::{
     Checkpoint, FileRef, MANIFEST_FORMAT, Manifest, Mode, OperatorState, SinkPosition, SplitPosition, StateDescriptor, StateKind,
 };
 pub use merge::{Merged, merge, merge_files};
-pub use merge_plan::{Due, MAX_FILES, adopt, garbage, plan_merge_beside, plan_merge_over, youngest};
+pub use merge_plan::{Due, MAX_FILES, adopt, garbage, plan_merge_beside, plan_merge_over};
 pub use metadata::{CommitMetadata, MAX_METADATA_BYTES, ManifestRef, MetadataError};
 pub use recovery::{Decision, Facts, Refusal, began_from, decide, has_lost_commits};
 pub use restore::{find_checkpoint, restore};
 pub use savepoint::{NewRun, Savepoint, SavepointDocument, SavepointSource};
-pub use store::{Access, Copies, Listed, Location, Names, Store, Upload, epoch_of, is_object_name};
+pub use store::{Access, Copies, Listed, Location, Names, Store, Upload, epoch_of, is_of_another};
 pub use view::{Entry, View, checkpoints};
 
 /// What can go wrong with objects, the store or the folder. What a server refuses for now has been tried again until the

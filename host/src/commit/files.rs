@@ -12,8 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// An object this old that no committed manifest names is never named later (rule 21).
-const GARBAGE_AGE: Duration = Duration::from_secs(3600);
 /// How often all that lies in the store is looked through for garbage.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
@@ -22,7 +20,6 @@ const SPILL_THREAD: &str = "weir-spill";
 
 /// A merge under way: what it replaces, and its result.
 struct Merging {
-    name: String,
     replaced: Vec<FileRef>,
     drops_tombstones: bool,
     task: Task<FileRef>,
@@ -45,21 +42,26 @@ pub(crate) struct Files {
     spilling: Option<Task<()>>,
     /// A merge waits until RocksDB has caught up.
     merge_wants_spill: bool,
-    /// When the store was last looked through for garbage; none before the first commit of this attempt, after which it is.
-    last_sweep: Option<Instant>,
+    /// All that lies in the store, to be looked through for garbage: when that was last asked for, and the list on its way.
+    last_listing: Instant,
     listing: Option<Task<Vec<Listed>>>,
     epoch: u64,
 }
 
 impl Files {
-    /// Begins with the files of `checkpoint`, if there is one.
-    pub fn new(store: Arc<Store>, checkpoint: Option<&Checkpoint>, disk: Option<Arc<state::Disk>>) -> Self {
+    /// Begins with the files of `checkpoint`, if there is one, once no older process can commit any more.
+    ///
+    /// # Errors
+    /// [`Error::Thread`].
+    pub fn new(store: Arc<Store>, checkpoint: Option<&Checkpoint>, disk: Option<Arc<state::Disk>>) -> Result<Self, Error> {
         let list = checkpoint.map(Checkpoint::files).unwrap_or_default();
         let mut referenced: BTreeSet<_> = list.iter().map(|f| f.name.clone()).collect();
         referenced.extend(checkpoint.map(|c| c.own.name.clone()));
         let epoch = checkpoint.map_or(0, |c| c.manifest.epoch);
         let forgotten_until = checkpoint.map_or(0, |c| c.manifest.forgotten_until);
-        Self {
+        Ok(Self {
+            listing: Some(list_all(&store)?),
+            last_listing: clock::monotonic(),
             store,
             list,
             forgotten_until,
@@ -69,10 +71,8 @@ impl Files {
             disk,
             spilling: None,
             merge_wants_spill: false,
-            last_sweep: None,
-            listing: None,
             epoch,
-        }
+        })
     }
 
     pub fn store(&self) -> &Store {
@@ -135,17 +135,17 @@ impl Files {
             self.unneeded.clear();
         }
         if let Some(listed) = listed {
-            self.sweep(&listed)?;
-        } else if self.listing.is_none() && self.last_sweep.is_none_or(|last| clock::since(last) >= SWEEP_EVERY) {
-            self.last_sweep = Some(clock::monotonic());
-            let store = self.store.clone();
-            self.listing = Some(Task::start("weir-list", move || Ok(store.list()?))?);
+            self.sweep(&listed, names.incarnation())?;
+        } else if self.listing.is_none() && clock::since(self.last_listing) >= SWEEP_EVERY {
+            self.last_listing = clock::monotonic();
+            self.listing = Some(list_all(&self.store)?);
         }
         self.epoch = own.last_epoch;
         if own.entries > 0 {
             self.list.push(own);
         }
-        self.merge_if_due(names)
+        // Beside what crashes have left, a base might be more than there is room for. A full list does not wait, see `has_room`.
+        if self.listing.is_none() { self.merge_if_due(names) } else { Ok(()) }
     }
 
     /// All that lies in the store, once it is listed, for the commit that comes now.
@@ -166,16 +166,11 @@ impl Files {
         Ok(listed)
     }
 
-    /// Deletes what crashed epochs and abandoned runs have left, of what was listed before the last commit (rule 21). It was
-    /// listed after a commit of this process, so the youngest object tells the time by the store's clock.
-    fn sweep(&self, listed: &[Listed]) -> Result<(), Error> {
-        let Some(now) = checkpoint::youngest(listed) else { return Ok(()) };
-        let mut named = self.referenced.clone();
-        named.extend(self.merging.iter().map(|merging| merging.name.clone()));
-        let garbage = checkpoint::garbage(listed, &named, now, GARBAGE_AGE);
-        self.collect(&garbage)?;
+    /// Deletes what crashed epochs and abandoned runs have left, of what was listed before the last commit (rule 21).
+    fn sweep(&self, listed: &[Listed], incarnation: &str) -> Result<(), Error> {
+        self.collect(&checkpoint::garbage(listed, &self.referenced, incarnation))?;
         // What is being merged is not listed yet.
-        if self.merging.is_empty() { Ok(self.store.tidy(listed, &named)?) } else { Ok(()) }
+        if self.merging.is_empty() { Ok(self.store.tidy(listed, &self.referenced)?) } else { Ok(()) }
     }
 
     /// False where a remote store did not take them: they lie there until a later commit, or until they are swept.
@@ -206,9 +201,8 @@ impl Files {
         let needs_none = |mark: u64| mark >= last.last_epoch || mark == 0 && self.spilling.is_none();
         let drops_tombstones = from_start && self.disk.as_ref().is_none_or(|disk| needs_none(disk.mark()));
         let (store, files) = (self.store.clone(), replaced.clone());
-        let made = name.clone();
-        let merge = move || Ok(checkpoint::merge_files(&store, &files, drops_tombstones, &made)?);
-        self.merging.push(Merging { name, replaced, drops_tombstones, task: Task::start("weir-merge", merge)? });
+        let merge = move || Ok(checkpoint::merge_files(&store, &files, drops_tombstones, &name)?);
+        self.merging.push(Merging { replaced, drops_tombstones, task: Task::start("weir-merge", merge)? });
         Ok(())
     }
 
@@ -245,6 +239,11 @@ impl Files {
         let caught_up = self.disk.as_ref().is_some_and(|disk| disk.mark() >= self.epoch);
         caught_up && self.spilling.is_none() && shared.wants_spill.load(Ordering::Relaxed)
     }
+}
+
+fn list_all(store: &Arc<Store>) -> Result<Task<Vec<Listed>>, Error> {
+    let store = store.clone();
+    Task::start("weir-list", move || Ok(store.list()?))
 }
 
 fn open_after(store: &Store, files: &[FileRef], mark: u64) -> Result<Vec<Object>, checkpoint::Error> {

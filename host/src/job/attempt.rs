@@ -100,7 +100,7 @@ pub(super) fn attempt(prepared: &Prepared, control: &Arc<Control>, dir: &Path, p
             operators,
         },
         names,
-        files: Files::new(store, start.checkpoint.as_ref(), disk),
+        files: Files::new(store, start.checkpoint.as_ref(), disk)?,
         splits: recover::split_infos(&world, &start),
         producers: sinks.producers,
         discovery: world::discovery(prepared, &world),

@@ -11,7 +11,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-pub use names::{Location, Names, epoch_of, is_object_name};
+pub use names::{Location, Names, epoch_of, is_of_another};
 pub use s3::{Access, Copies};
 
 use super::delta::Input;

@@ -111,28 +111,43 @@ impl Names {
     }
 }
 
-/// Whether a name is one that [`Names`] makes, or the leftover of a put that a crash cut off: what garbage collection may touch.
+/// Whether a name is an object's of another incarnation, or the leftover of a put that a crash cut off: what garbage collection
+/// may touch.
 #[must_use]
-pub fn is_object_name(name: &str) -> bool {
-    let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if let Some((_, attempt)) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")?.rsplit_once('.')) {
-        return attempt.split_once('-').is_some_and(|(process, put)| number(process) && number(put));
-    }
-    let Some(stem) = name.strip_suffix(".ckpt") else { return false };
-    let parts: Vec<&str> = stem.split('-').collect();
-    match parts.as_slice() {
-        ["probe", incarnation, counter] => is_incarnation(incarnation) && number(counter),
-        ["merge", first, last, incarnation, counter] => number(first) && number(last) && is_incarnation(incarnation) && number(counter),
-        [epoch, incarnation, counter] => epoch.len() >= 12 && number(epoch) && is_incarnation(incarnation) && number(counter),
-        _ => false,
-    }
+pub fn is_of_another(name: &str, incarnation: &str) -> bool {
+    let object = cut_off(name);
+    let put_by = incarnation_of(object.unwrap_or(name));
+    (object.is_some() || put_by.is_some()) && put_by != Some(incarnation)
 }
 
 /// The epoch whose object, with its manifest, has this name; none for every other name.
 #[must_use]
 pub fn epoch_of(name: &str) -> Option<u64> {
-    let (epoch, _) = name.split_once('-').filter(|_| is_object_name(name))?;
+    let (epoch, _) = name.split_once('-').filter(|_| incarnation_of(name).is_some())?;
     epoch.parse().ok()
+}
+
+/// What was being put, of a name that a put has until it is done.
+fn cut_off(name: &str) -> Option<&str> {
+    let (object, attempt) = name.strip_prefix('.')?.strip_suffix(".tmp")?.rsplit_once('.')?;
+    let (process, put) = attempt.split_once('-')?;
+    (is_number(process) && is_number(put)).then_some(object)
+}
+
+/// Who put the object of a name that [`Names`] makes.
+fn incarnation_of(name: &str) -> Option<&str> {
+    let parts: Vec<&str> = name.strip_suffix(".ckpt")?.split('-').collect();
+    let (incarnation, counter) = match parts.as_slice() {
+        ["probe", incarnation, counter] => (incarnation, counter),
+        ["merge", first, last, incarnation, counter] if is_number(first) && is_number(last) => (incarnation, counter),
+        [epoch, incarnation, counter] if epoch.len() >= 12 && is_number(epoch) => (incarnation, counter),
+        _ => return None,
+    };
+    (is_incarnation(incarnation) && is_number(counter)).then_some(incarnation)
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn is_incarnation(text: &str) -> bool {
@@ -160,14 +175,15 @@ mod tests {
         let made = [names.epoch(7), names.epoch(7), names.merge(1, 7), names.probe()];
         assert_eq!(made, ["000000000007-a1-1.ckpt", "000000000007-a1-2.ckpt", "merge-1-7-a1-3.ckpt", "probe-a1-4.ckpt"]);
         assert!(matches!(Names::new("a-b"), Err(Error::Name { .. })));
-        assert!(made.iter().all(|name| is_object_name(name)));
+        assert!(made.iter().all(|name| is_of_another(name, "b2") && !is_of_another(name, "a1")));
         assert_eq!(epoch_of("000000000007-a1-1.ckpt"), Some(7));
         for other in ["merge-1-7-a1-2.ckpt", "probe-a1-3.ckpt", ".000000000007-a1-1.ckpt.77-0.tmp", "run.json", "7"] {
             assert_eq!(epoch_of(other), None, "{other}");
         }
-        assert!(is_object_name(".000000000007-a1-1.ckpt.77-0.tmp") && is_object_name(".committed.77-1.tmp"));
+        let cut_off = ".000000000007-a1-1.ckpt.77-0.tmp";
+        assert!(is_of_another(cut_off, "b2") && !is_of_another(cut_off, "a1") && is_of_another(".committed.77-1.tmp", "a1"));
         for other in ["run.json", "committed", "notes.ckpt", "merge-x-7-a1-3.ckpt", ".notes.tmp", ".notes.a-1.tmp", "7-a1-1.ckpt"] {
-            assert!(!is_object_name(other), "{other}");
+            assert!(!is_of_another(other, "b2"), "{other}");
         }
     }
 }
