@@ -1,6 +1,8 @@
 //! A job that counts the records of each key, and what its output has to be.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -68,6 +70,22 @@ impl<'a> Counting<'a> {
     #[track_caller]
     pub fn epoch(&self) -> u64 {
         self.from.epoch(&self.job.group(), &self.input)
+    }
+
+    /// The object of the committed epoch.
+    #[track_caller]
+    pub fn own(&self) -> String {
+        let committed = self.from.committed(&self.job.group(), &self.input)[0].clone().expect("a commit");
+        committed.metadata.split(';').find_map(|field| field.strip_prefix("manifest=")).expect("a checkpoint").to_owned()
+    }
+
+    /// The same, and all that its manifest names, of a store whose objects are files.
+    #[track_caller]
+    pub fn named(&self, store: &Path) -> BTreeSet<String> {
+        let own = self.own();
+        let manifest = String::from_utf8_lossy(&fs::read(store.join(&own)).expect("the epoch's object")).into_owned();
+        let names = fs::read_dir(store).expect("a store").map(|entry| entry.expect("a file").file_name().into_string().expect("a name"));
+        names.filter(|name| *name == own || manifest.contains(&format!("\"{name}\""))).collect()
     }
 
     /// Waits until so many input records are committed.

@@ -48,17 +48,8 @@ impl Ended {
         names(&self.store)
     }
 
-    /// The committed epoch's object, and all that its manifest names.
     fn named(&self) -> BTreeSet<String> {
-        let own = self.own();
-        let manifest = String::from_utf8_lossy(&fs::read(self.store.join(&own)).unwrap()).into_owned();
-        self.names().into_iter().filter(|name| *name == own || manifest.contains(&format!("\"{name}\""))).collect()
-    }
-
-    /// The committed epoch's object.
-    fn own(&self) -> String {
-        let committed = broker().committed(&self.counting.job.group(), self.counting.input())[0].clone().expect("a commit");
-        committed.metadata.split(';').find_map(|field| field.strip_prefix("manifest=")).expect("a checkpoint").to_owned()
+        self.counting.named(&self.store)
     }
 
     /// Copies an object of the store to this name.
@@ -94,7 +85,7 @@ impl Ended {
         let before = self.names();
 
         // In epochs so long that there are few by the time when all is looked at.
-        let last = self.own();
+        let last = self.counting.own();
         let patient = self.counting.job.clone().interval(EPOCH);
         let mut run = self.folder.start(&patient, &[]);
         wait::until("the orphans are gone", DEADLINE, || {

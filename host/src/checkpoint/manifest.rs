@@ -41,7 +41,7 @@ pub struct Manifest {
     pub mode: Mode,
     /// The epoch that this manifest ends. The first of a run is 1, or follows that of the savepoint that it began from.
     pub epoch: u64,
-    /// The process start that wrote it.
+    /// The attempt that wrote it.
     pub incarnation: String,
     /// Shards of the run, fixed.
     pub shards: u16,

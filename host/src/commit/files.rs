@@ -14,6 +14,8 @@ use std::{
 
 /// How often all that lies in the store is looked through for garbage.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// The same after the store has not told what lies in it.
+const SWEEP_AGAIN: Duration = Duration::from_secs(60);
 
 /// The thread in which RocksDB catches up beside the epochs.
 const SPILL_THREAD: &str = "weir-spill";
@@ -42,9 +44,10 @@ pub(crate) struct Files {
     spilling: Option<Task<()>>,
     /// A merge waits until RocksDB has caught up.
     merge_wants_spill: bool,
-    /// All that lies in the store, to be looked through for garbage: when that was last asked for, and the list on its way.
-    last_listing: Instant,
+    /// All that lies in the store, to be looked through for garbage.
     listing: Option<Task<Vec<Listed>>>,
+    /// When it is asked for next.
+    next_listing: Instant,
     epoch: u64,
 }
 
@@ -61,7 +64,7 @@ impl Files {
         let forgotten_until = checkpoint.map_or(0, |c| c.manifest.forgotten_until);
         Ok(Self {
             listing: Some(list_all(&store)?),
-            last_listing: clock::monotonic(),
+            next_listing: clock::monotonic() + SWEEP_EVERY,
             store,
             list,
             forgotten_until,
@@ -113,7 +116,9 @@ impl Files {
                 if merging.drops_tombstones {
                     self.forgotten_until = self.forgotten_until.max(merged.last_epoch);
                 }
-            } else {
+            }
+            // One without entries is not taken up either.
+            if !self.list.iter().any(|file| file.name == merged.name) {
                 self.unneeded.push(merged.name);
             }
             failpoint!("adopt");
@@ -131,13 +136,17 @@ impl Files {
         referenced.insert(own.name.clone());
         self.unneeded.extend(self.referenced.difference(&referenced).cloned());
         self.referenced = referenced;
-        if self.collect(&self.unneeded)? {
-            self.unneeded.clear();
-        }
+        // What crashed epochs and abandoned runs have left.
+        let left = listed.iter().flat_map(|listed| checkpoint::garbage(listed, &self.referenced, names.incarnation()));
+        self.unneeded.extend(left);
+        self.collect()?;
         if let Some(listed) = listed {
-            self.sweep(&listed, names.incarnation())?;
-        } else if self.listing.is_none() && clock::since(self.last_listing) >= SWEEP_EVERY {
-            self.last_listing = clock::monotonic();
+            // What is being merged is not listed yet.
+            if self.merging.is_empty() {
+                self.store.tidy(&listed, &self.referenced)?;
+            }
+        } else if self.listing.is_none() && clock::monotonic() >= self.next_listing {
+            self.next_listing = clock::monotonic() + SWEEP_EVERY;
             self.listing = Some(list_all(&self.store)?);
         }
         self.epoch = own.last_epoch;
@@ -151,13 +160,14 @@ impl Files {
     /// All that lies in the store, once it is listed, for the commit that comes now.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`], [`Error::ThreadGone`]. A remote store that does not answer is looked through the next time.
+    /// [`Error::Checkpoint`], [`Error::ThreadGone`]. A remote store that does not answer is looked through later.
     pub fn poll_listing(&mut self) -> Result<Option<Vec<Listed>>, Error> {
         let Some(listing) = &self.listing else { return Ok(None) };
         let listed = match listing.poll() {
             Ok(None) => return Ok(None),
             Err(Error::Checkpoint(error @ checkpoint::Error::Remote { .. })) => {
                 tracing::warn!(%error, "the store is not looked through for garbage");
+                self.next_listing = clock::monotonic() + SWEEP_AGAIN;
                 None
             }
             listed => listed?,
@@ -166,23 +176,16 @@ impl Files {
         Ok(listed)
     }
 
-    /// Deletes what crashed epochs and abandoned runs have left, of what was listed before the last commit (rule 21).
-    fn sweep(&self, listed: &[Listed], incarnation: &str) -> Result<(), Error> {
-        self.collect(&checkpoint::garbage(listed, &self.referenced, incarnation))?;
-        // What is being merged is not listed yet.
-        if self.merging.is_empty() { Ok(self.store.tidy(listed, &self.referenced)?) } else { Ok(()) }
-    }
-
-    /// False where a remote store did not take them: they lie there until a later commit, or until they are swept.
-    fn collect(&self, garbage: &[String]) -> Result<bool, Error> {
-        match self.store.collect(garbage) {
-            Ok(()) => Ok(true),
+    /// Deletes what is not needed. Where a remote store does not take that, it is left until a later commit.
+    fn collect(&mut self) -> Result<(), Error> {
+        match self.store.collect(&self.unneeded) {
+            Ok(()) => self.unneeded.clear(),
             Err(error @ checkpoint::Error::Remote { .. }) => {
-                tracing::warn!(%error, files = garbage.len(), "garbage is left");
-                Ok(false)
+                tracing::warn!(%error, files = self.unneeded.len(), "garbage is left");
             }
-            Err(error) => Err(error.into()),
+            Err(error) => return Err(error.into()),
         }
+        Ok(())
     }
 
     fn merge_if_due(&mut self, names: &mut Names) -> Result<(), Error> {
@@ -279,4 +282,54 @@ fn catch_up(disk: &state::Disk, objects: &[Object], epoch: u64) -> Result<(), Er
 #[cfg(feature = "failpoints")]
 fn is_beside_epochs() -> bool {
     std::thread::current().name() == Some(SPILL_THREAD)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Writer;
+
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    /// Commits an epoch that deletes a key.
+    fn commit_a_deletion(files: &mut Files, names: &mut Names, epoch: u64) -> String {
+        let name = names.epoch(epoch);
+        let mut writer = Writer::new(&name, Vec::new());
+        writer.append(b"key", None).unwrap();
+        let written = writer.finish(&[]).unwrap();
+        files.store().put_if_absent(&name, &written.sink).unwrap();
+        let listed = files.poll_listing().unwrap();
+        files.committed(FileRef::written(name.clone(), epoch, epoch, &written), names, listed).unwrap();
+        name
+    }
+
+    fn names_in(store: &Store) -> Vec<String> {
+        store.list().unwrap().into_iter().map(|listed| listed.name).collect()
+    }
+
+    #[test]
+    fn what_others_left_and_a_merged_file_without_entries_are_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open_folder(folder.path()).unwrap());
+        let left = Names::new("other").unwrap().merge(1, 2);
+        store.put_if_absent(&left, b"left").unwrap();
+        let mut names = Names::new("own").unwrap();
+        let mut files = Files::new(store.clone(), None, None).unwrap();
+        let start = clock::monotonic();
+        let mut epoch = 0;
+        // Merged once the list is read and there are four.
+        while files.merging.is_empty() {
+            epoch += 1;
+            commit_a_deletion(&mut files, &mut names, epoch);
+            assert!(clock::since(start) < DEADLINE);
+            assert!(files.merging.is_empty() || !names_in(&store).contains(&left), "merged beside what was left");
+        }
+        while !files.list().is_empty() {
+            files.has_room(&mut names).unwrap();
+            assert!(clock::since(start) < DEADLINE);
+        }
+        let last = commit_a_deletion(&mut files, &mut names, epoch + 1);
+        assert_eq!(names_in(&store), [last]);
+    }
 }

@@ -23,8 +23,8 @@ pub(super) struct Past {
     pub fresh: bool,
     /// RocksDB has shown damage: it is loaded anew.
     pub distrusts_disk: bool,
-    /// Stands in the names of what this process copies from a savepoint, in whichever attempt.
-    pub copies: String,
+    /// What stands in the names of copies from a savepoint, and the job's commits when it was drawn.
+    copies: Option<(Vec<CommitMetadata>, String)>,
     /// There was progress since this was last asked for.
     progressed: bool,
     /// A partition that every commit of the job names.
@@ -36,7 +36,14 @@ pub(super) struct Past {
 impl Past {
     /// The past of a process that has just started.
     pub fn new(fresh: bool) -> Self {
-        Self { fresh, copies: clock::unique_id(), ..Self::default() }
+        Self { fresh, ..Self::default() }
+    }
+
+    /// What stands in the names of copies from a savepoint: the same in every attempt that finds these commits, so that it goes on
+    /// where the one before was cut off. Whoever has committed in between may be about to delete what that one has copied.
+    pub fn copies(&mut self, commits: Vec<CommitMetadata>) -> String {
+        let copies = self.copies.take().filter(|(found, _)| *found == commits);
+        self.copies.insert(copies.unwrap_or_else(|| (commits, clock::unique_id()))).1.clone()
     }
 
     /// An attempt starts with this as the last commit.
@@ -89,5 +96,24 @@ impl Past {
         };
         let reason = format!("another process has committed meanwhile: {meanwhile}");
         Err(commit::Error::Log(LogError::Fenced { reason }).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Mode;
+
+    #[test]
+    fn rule_21_what_an_attempt_has_copied_is_used_again_only_while_nobody_has_committed() {
+        let mut past = Past::new(false);
+        let commit = |run: &str| vec![CommitMetadata::empty(run, Mode::Alone)];
+        let first = past.copies(vec![]);
+        assert_eq!(past.copies(vec![]), first);
+        let second = past.copies(commit("a"));
+        assert_ne!(second, first);
+        assert_eq!(past.copies(commit("a")), second);
+        assert_ne!(past.copies(commit("b")), second);
+        assert_ne!(past.copies(vec![]), first, "it was given up");
     }
 }

@@ -64,7 +64,7 @@ impl Start {
 ///
 /// # Errors
 /// A named refusal (rule 14), or what could not be looked at.
-pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, dir: &Path, past: &Past) -> Result<Start, Error> {
+pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, dir: &Path, past: &mut Past) -> Result<Start, Error> {
     let mut facts = facts(prepared, world, store, past.fresh)?;
     let savepoint = begins_with(prepared, store, dir, &facts)?;
     facts.savepoint = savepoint.as_ref().map(|savepoint| SavepointFact {
@@ -93,7 +93,8 @@ pub(super) fn recover(prepared: &Prepared, world: &World, store: &Store, dir: &P
                 _ => None,
             });
             let named = found.flatten().collect();
-            let savepoint = savepoint.map(|savepoint| Beginning { savepoint, dropped, named, copies: past.copies.clone() });
+            let copies = past.copies(commits(&facts.splits, facts.single.as_ref()).cloned().collect());
+            let savepoint = savepoint.map(|savepoint| Beginning { savepoint, dropped, named, copies });
             let began_from = savepoint.as_ref().map(|from| from.savepoint.document.id.clone());
             Ok(Start { new: true, run, began_from, epoch: 0, commit, checkpoint: None, savepoint, positions })
         }
@@ -227,12 +228,7 @@ fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Resu
         splits.push(SplitFact { split: id(split), position, start, end, out_of_range: out_of_range(prepared, split) });
     }
     let single = single(world)?;
-    let of_splits = splits.iter().filter_map(|s| match &s.position {
-        Position::Kafka(Some(c)) => Some(&c.metadata),
-        _ => None,
-    });
-    let named = of_splits.chain(single.iter().filter_map(|s| s.committed.as_ref()));
-    let names: BTreeSet<String> = named.filter_map(|m| m.as_ref().ok()?.manifest.as_ref()).map(|m| m.name.clone()).collect();
+    let names: BTreeSet<_> = commits(&splits, single.as_ref()).filter_map(|m| Some(m.manifest.as_ref()?.name.clone())).collect();
     let mut manifests: BTreeMap<String, ManifestFact> = BTreeMap::new();
     for name in names {
         let fact = checkpoint::find_checkpoint(store, &name)?;
@@ -248,6 +244,15 @@ fn facts(prepared: &Prepared, world: &World, store: &Store, fresh: bool) -> Resu
     let (job, operators) = (prepared.plan.name.clone(), expected_operators(prepared));
     let expected = Expected { job, shards: prepared.plan.shards, operators };
     Ok(Facts { fresh, expected, splits, single, manifests, marker, savepoint: None })
+}
+
+/// All commits found, of those that can be read.
+fn commits<'a>(splits: &'a [SplitFact], single: Option<&'a SingleCommit>) -> impl Iterator<Item = &'a CommitMetadata> {
+    let of_splits = splits.iter().filter_map(|s| match &s.position {
+        Position::Kafka(Some(c)) => Some(&c.metadata),
+        _ => None,
+    });
+    of_splits.chain(single.and_then(|s| s.committed.as_ref())).filter_map(|m| m.as_ref().ok())
 }
 
 fn expected_operators(prepared: &Prepared) -> Vec<ExpectedOperator> {

@@ -37,7 +37,7 @@ const HITS: u64 = 50;
 const SELDOM: [(&str, u64); 2] = [("base-adopt", 4), ("ingest", 10)];
 /// Epochs between two restores that are cut off.
 const EPOCHS_BETWEEN: u64 = 5;
-/// Objects that a life finds which are old and named by nothing.
+/// Objects that a life finds and that nothing names.
 const ORPHANS: u64 = 100;
 /// Until a failpoint is hit, or all input is committed.
 const DEADLINE: Duration = Duration::from_secs(180);

@@ -76,7 +76,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Names of an incarnation, the id of one process start.
+    /// Names of an incarnation, the id of one attempt to run the job.
     ///
     /// # Errors
     /// [`Error::Name`] unless it has 1 to 40 ASCII letters and digits.
@@ -111,8 +111,8 @@ impl Names {
     }
 }
 
-/// Whether a name is an object's of another incarnation, or the leftover of a put that a crash cut off: what garbage collection
-/// may touch.
+/// Whether a name is an object's of another incarnation, or of a put that was cut off and is not this one's: what garbage
+/// collection may touch.
 #[must_use]
 pub fn is_of_another(name: &str, incarnation: &str) -> bool {
     let object = cut_off(name);
