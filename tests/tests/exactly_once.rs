@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::iter;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -252,6 +253,45 @@ fn rule_9_a_process_whose_checkpoint_objects_its_successor_has_deleted_ends_as_f
     successor.assert_running();
     successor.terminate();
     successor.wait(DEADLINE).expect(code::OK);
+}
+
+/// What it was writing is garbage to its successor, which is listed and deleted at once.
+#[test]
+fn rule_21_a_process_stopped_while_it_merges_and_taken_over_ends_as_fenced_and_costs_no_count() {
+    const KEYS: u64 = 500_000;
+    const MOST_ROUNDS: u64 = 10;
+    const EPOCH: Duration = Duration::from_secs(2);
+    let mut counting = Counting::new("merging", broker());
+    counting.job = counting.job.runtime(json!({ "workers": 2 })).interval(EPOCH);
+    let here = Folder::new();
+    let store = here.path(counting.job.state_folder()).join("checkpoints");
+    let is_merged = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".merge-"));
+    let records: Vec<_> = (0..KEYS).map(|key| Record::keyed(format!("key-{key}"), "")).collect();
+    let mut zombie = here.start(&counting.job, &[]);
+    let mut rounds = 0;
+    // Each changes all of the state, mostly within an epoch, so that much is to be merged then and there is nothing else to do.
+    let unfinished = loop {
+        rounds += 1;
+        assert!(rounds <= MOST_ROUNDS, "no merge was met in {MOST_ROUNDS} rounds");
+        broker().produce(counting.input(), &records);
+        let merging = || fs::read_dir(&store).into_iter().flatten().flatten().map(|entry| entry.path()).find(|path| is_merged(path));
+        let Some(unfinished) = wait::for_some(2 * EPOCH, merging) else { continue };
+        zombie.freeze();
+        if unfinished.exists() {
+            break unfinished;
+        }
+        zombie.thaw();
+    };
+    let there = here.twin(&counting.job);
+    let mut successor = there.start(&counting.job, &[]);
+    wait::until("its successor to delete what it was writing", DEADLINE, || {
+        successor.assert_running();
+        !unfinished.exists()
+    });
+    zombie.thaw();
+    zombie.wait(DEADLINE).expect(code::FENCED);
+    println!("in round {rounds}");
+    counting.end_exactly(successor, rounds * KEYS, KEYS, DEADLINE);
 }
 
 #[test]

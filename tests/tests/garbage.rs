@@ -1,5 +1,5 @@
-//! What a process deletes of a checkpoint store once it has begun (rule 21): objects of other processes that the manifest of its
-//! first commit does not name, and nothing else.
+//! What a job deletes of a checkpoint store once it has begun (rule 21): objects of earlier attempts that the manifest of its
+//! commit does not name, and nothing else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -111,7 +111,7 @@ fn names(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn rule_21_objects_of_other_processes_that_no_manifest_names_are_deleted_from_a_folder_and_nothing_else() {
+fn rule_21_objects_of_other_attempts_that_no_manifest_names_are_deleted_from_a_folder_and_nothing_else() {
     let (counting, folder) = (Counting::new("garbage", broker()), Folder::new());
     let store = folder.path(counting.job.state_folder()).join("checkpoints");
     let ended = Ended::new(counting, folder, store);
@@ -123,7 +123,7 @@ fn rule_21_objects_of_other_processes_that_no_manifest_names_are_deleted_from_a_
 }
 
 #[test]
-fn rule_21_objects_of_other_processes_that_no_manifest_names_are_deleted_from_s3_and_so_are_their_copies_here() {
+fn rule_21_objects_of_other_attempts_that_no_manifest_names_are_deleted_from_s3_and_so_are_their_copies_here() {
     let s3 = S3::start();
     let mut counting = Counting::new("s3-garbage", broker());
     counting.job = counting.job.checkpoint(s3.store());

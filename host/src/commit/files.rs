@@ -37,7 +37,7 @@ pub(crate) struct Files {
     /// Names that the last committed manifest needs, its own among them.
     referenced: BTreeSet<String>,
     /// Names that no manifest needs any more.
-    unneeded: Vec<String>,
+    unneeded: BTreeSet<String>,
     /// At most two: one, and one of what has come behind its files since.
     merging: Vec<Merging>,
     disk: Option<Arc<state::Disk>>,
@@ -46,13 +46,15 @@ pub(crate) struct Files {
     merge_wants_spill: bool,
     /// All that lies in the store, to be looked through for garbage.
     listing: Option<Task<Vec<Listed>>>,
+    /// That was done, or cannot be done now.
+    is_looked_through: bool,
     /// When it is asked for next.
     next_listing: Instant,
     epoch: u64,
 }
 
 impl Files {
-    /// Begins with the files of `checkpoint`, if there is one, once no older process can commit any more.
+    /// Begins with the files of `checkpoint`, if there is one. No older attempt can commit any more.
     ///
     /// # Errors
     /// [`Error::Thread`].
@@ -64,12 +66,13 @@ impl Files {
         let forgotten_until = checkpoint.map_or(0, |c| c.manifest.forgotten_until);
         Ok(Self {
             listing: Some(list_all(&store)?),
+            is_looked_through: false,
             next_listing: clock::monotonic() + SWEEP_EVERY,
             store,
             list,
             forgotten_until,
             referenced,
-            unneeded: Vec::new(),
+            unneeded: BTreeSet::new(),
             merging: Vec::new(),
             disk,
             spilling: None,
@@ -119,7 +122,7 @@ impl Files {
             }
             // One without entries is not taken up either.
             if !self.list.iter().any(|file| file.name == merged.name) {
-                self.unneeded.push(merged.name);
+                self.unneeded.insert(merged.name);
             }
             failpoint!("adopt");
             failpoint!("base-adopt", when merging.drops_tombstones);
@@ -154,7 +157,7 @@ impl Files {
             self.list.push(own);
         }
         // Beside what crashes have left, a base might be more than there is room for. A full list does not wait, see `has_room`.
-        if self.listing.is_none() { self.merge_if_due(names) } else { Ok(()) }
+        if self.is_looked_through { self.merge_if_due(names) } else { Ok(()) }
     }
 
     /// All that lies in the store, once it is listed, for the commit that comes now.
@@ -173,6 +176,7 @@ impl Files {
             listed => listed?,
         };
         self.listing = None;
+        self.is_looked_through = true;
         Ok(listed)
     }
 

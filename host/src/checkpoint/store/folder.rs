@@ -107,6 +107,8 @@ impl Upload {
         // A link, unlike a rename, fails where the name is taken.
         fs::hard_link(&self.unfinished, &self.path).map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => Error::Exists { object: self.name.clone(), store: self.dir.display().to_string() },
+            // By a process that has taken the job over, for which it is garbage.
+            io::ErrorKind::NotFound => Error::Absent { object: self.name.clone(), store: self.dir.display().to_string() },
             _ => Error::io("link", &self.path, e),
         })?;
         sync_folder(&self.dir)
@@ -188,6 +190,15 @@ mod tests {
         assert!(matches!(store.open_file("a"), Err(Error::Absent { .. })), "not there before it is published");
         drop(upload);
         assert_eq!(names_in(&store), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_upload_that_somebody_deletes_is_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Folder::open(folder.path()).unwrap();
+        let upload = store.upload("a").unwrap();
+        fs::remove_file(upload.unfinished()).unwrap();
+        assert!(matches!(upload.publish(), Err(Error::Absent { object, .. }) if object == "a"));
     }
 
     #[test]

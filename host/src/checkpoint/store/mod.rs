@@ -216,7 +216,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::delete`]. Some may be deleted then.
-    pub fn collect(&self, garbage: &[String]) -> Result<(), Error> {
+    pub fn collect(&self, garbage: &BTreeSet<String>) -> Result<(), Error> {
         match &self.0 {
             Place::Folder { folder, .. } => garbage.iter().try_for_each(|name| {
                 failpoint!("garbage");
@@ -275,7 +275,7 @@ impl Upload<'_> {
     /// Makes the object appear, whole and durable, unless its name is taken.
     ///
     /// # Errors
-    /// [`Error::Exists`], [`Error::Io`], [`Error::Remote`].
+    /// [`Error::Exists`], [`Error::Io`], [`Error::Remote`]; [`Error::Absent`] where somebody has deleted what was written.
     pub fn publish(self) -> Result<(), Error> {
         match self.to {
             None => self.file.publish(),
