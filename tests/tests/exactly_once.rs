@@ -265,7 +265,7 @@ fn rule_21_a_process_stopped_while_it_merges_and_taken_over_ends_as_fenced_and_c
     counting.job = counting.job.runtime(json!({ "workers": 2 })).interval(EPOCH);
     let here = Folder::new();
     let store = here.path(counting.job.state_folder()).join("checkpoints");
-    let is_merged = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".merge-"));
+    let is_unfinished = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".merge-"));
     let records: Vec<_> = (0..KEYS).map(|key| Record::keyed(format!("key-{key}"), "")).collect();
     let mut zombie = here.start(&counting.job, &[]);
     let mut rounds = 0;
@@ -274,7 +274,7 @@ fn rule_21_a_process_stopped_while_it_merges_and_taken_over_ends_as_fenced_and_c
         rounds += 1;
         assert!(rounds <= MOST_ROUNDS, "no merge was met in {MOST_ROUNDS} rounds");
         broker().produce(counting.input(), &records);
-        let merging = || fs::read_dir(&store).into_iter().flatten().flatten().map(|entry| entry.path()).find(|path| is_merged(path));
+        let merging = || fs::read_dir(&store).into_iter().flatten().flatten().map(|entry| entry.path()).find(|path| is_unfinished(path));
         let Some(unfinished) = wait::for_some(2 * EPOCH, merging) else { continue };
         zombie.freeze();
         if unfinished.exists() {

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -360,7 +360,6 @@ fn rule_18_a_damaged_copy_of_an_object_is_fetched_anew_and_costs_no_count() {
     let s3 = S3::start();
     let (counting, proxy) = counting("s3-copies", &s3, "40s");
     let folder = s3.folder();
-    let store = || s3.objects("s3-copies")[0].parent().unwrap().to_owned();
     let is_whole = |copy: &Path| {
         let object = s3.objects("s3-copies").into_iter().find(|object| object.file_name() == copy.file_name());
         object.is_some_and(|object| fs::read(object).unwrap() == fs::read(copy).unwrap())
@@ -370,10 +369,13 @@ fn rule_18_a_damaged_copy_of_an_object_is_fetched_anew_and_costs_no_count() {
         let records: Vec<_> = (0..KEYS).map(|i| Record::keyed(format!("key-{i}"), "")).collect();
         broker().produce(counting.input(), &records);
         rounds += 1;
-        let mut damaged = if rounds > 3 { copies(&counting, &folder) } else { vec![] };
-        // What a run has left that no manifest names is not looked at.
-        let named = if rounds > 3 { counting.named(&store()) } else { BTreeSet::new() };
-        damaged.retain(|copy| is_whole(copy) && copy.file_name().is_some_and(|name| named.contains(name.to_str().unwrap())));
+        let mut damaged = vec![];
+        if rounds > 3 {
+            damaged = copies(&counting, &folder);
+            // What a run has left that no manifest names is not looked at.
+            let named = counting.named(s3.objects("s3-copies")[0].parent().unwrap());
+            damaged.retain(|copy| is_whole(copy) && copy.file_name().is_some_and(|name| named.contains(name.to_str().unwrap())));
+        }
         for copy in &damaged {
             damage(copy, ways % WAYS_OF_DAMAGE);
             ways += 1;
